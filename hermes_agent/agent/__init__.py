@@ -1,0 +1,1 @@
+"""The agent: loop, prompt, approvals, commands. Knows core ports, never an implementation."""

@@ -1,0 +1,122 @@
+"""`Home`: the only place that spells a file name under HERMES_HOME."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes_agent.core.errors import StoreUnwritableError
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The state directory and the files in it. Default `~/.hermes`; mode 0700 when we create it."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """The home named by `HERMES_HOME`, or `~/.hermes`."""
+        named = os.environ.get("HERMES_HOME", "").strip()
+        return cls(Path(named).expanduser().absolute() if named else Path.home() / ".hermes")
+
+    def ensure(self) -> None:
+        """Create the directory if it is missing; an existing one is never chmod-ed.
+
+        Raises:
+            StoreUnwritableError: It cannot be created, or is not a directory.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise StoreUnwritableError(
+                f"{self.root} is not a directory",
+                remedy="Move it away, or set HERMES_HOME to another directory.",
+            ) from error
+        except OSError as error:
+            raise StoreUnwritableError(
+                f"Cannot create the state directory {self.root}",
+                why=error.strerror,
+                remedy="Set HERMES_HOME to a directory you can write.",
+            ) from error
+
+    @property
+    def config_file(self) -> Path:
+        """Settings that people edit."""
+        return self.root / "config.yaml"
+
+    @property
+    def env_file(self) -> Path:
+        """Secrets, `NAME=value` lines, mode 0600."""
+        return self.root / ".env"
+
+    @property
+    def managed_marker(self) -> Path:
+        """Present when something else (NixOS, Homebrew) manages this installation."""
+        return self.root / ".managed"
+
+    @property
+    def auth_file(self) -> Path:
+        """OAuth tokens and the credential pool."""
+        return self.root / "auth.json"
+
+    @property
+    def state_db(self) -> Path:
+        """The database."""
+        return self.root / "state.db"
+
+    @property
+    def soul_file(self) -> Path:
+        """The persona: slot one of the system prompt."""
+        return self.root / "SOUL.md"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.root / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Files that can be made again."""
+        return self.root / "cache"
+
+    @property
+    def tool_outputs(self) -> Path:
+        """Tool results too long for the context window, one file each."""
+        return self.cache / "tool-outputs"
+
+    @property
+    def history_file(self) -> Path:
+        """Input history of the chat."""
+        return self.root / "history"
+
+    @property
+    def sessions(self) -> Path:
+        """Session exports and snapshots."""
+        return self.root / "sessions"
+
+    @property
+    def memories(self) -> Path:
+        """MEMORY.md and USER.md."""
+        return self.root / "memories"
+
+    @property
+    def skills(self) -> Path:
+        """Skill folders."""
+        return self.root / "skills"
+
+    @property
+    def cron(self) -> Path:
+        """Scheduled jobs."""
+        return self.root / "cron"
+
+    @property
+    def run(self) -> Path:
+        """Locks and sockets of running processes."""
+        return self.root / "run"
+
+    @property
+    def backups(self) -> Path:
+        """Default place of `hermes backup` archives and of files set aside."""
+        return self.root / "backups"

@@ -1,0 +1,1 @@
+"""One typed section of config.yaml per file; defaults are the documented ones."""

@@ -1,0 +1,1 @@
+"""Values and ports: what every layer above may know. Standard library and pydantic only."""

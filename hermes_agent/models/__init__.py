@@ -1,0 +1,1 @@
+"""Wire dialects, providers and the behaviour around them (retry, fallback, key rotation)."""

@@ -1,0 +1,1 @@
+"""SQLite: one writer thread per process. Nobody else imports sqlite3."""

@@ -1,0 +1,1 @@
+"""What the model can do: typed async functions, grouped in toolsets."""
