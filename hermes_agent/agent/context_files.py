@@ -1,0 +1,146 @@
+"""Project rules that the agent reads: `.hermes.md`, `AGENTS.md` and their relatives.
+
+The first name that exists is taken, searched from the working directory up to the project's root (the
+directory that holds `.git`). Text from a repository is untrusted: a file that tries to give the
+agent orders against its user is left out and the user is told.
+
+Names, limits and the 70/20 split follow the older agent, so that existing projects behave the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import HermesError
+
+CONTEXT_FILE_NAMES = (".hermes.md", "HERMES.md", "AGENTS.md", "CLAUDE.md", ".cursorrules")
+MAX_CHARS = 20_000
+HINT_MAX_CHARS = 8_000
+MAX_LEVELS = 5
+HEAD_SHARE, TAIL_SHARE = 0.7, 0.2
+
+_ORDERS = (
+    (
+        "orders to ignore earlier instructions",
+        re.compile(
+            r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:previous|prior|above|earlier|all|system)\b"
+            r".{0,20}\b(?:instructions?|prompts?|rules?)\b",
+            re.IGNORECASE | re.DOTALL,
+        ),
+    ),
+    (
+        "orders to hide something from the user",
+        re.compile(
+            r"\b(?:do not|don't|never)\s+(?:tell|inform|mention\s+(?:this\s+)?to)\s+the\s+user\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "orders to send secrets away",
+        re.compile(
+            r"\b(?:curl|wget|post|send|upload|exfiltrate)\b.{0,80}(?:\$\w*(?:KEY|TOKEN|SECRET|PASSWORD)|\.env\b|"
+            r"id_rsa|credentials)",
+            re.IGNORECASE | re.DOTALL,
+        ),
+    ),
+    (
+        "invisible characters",
+        re.compile(r"[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"),
+    ),
+)
+
+
+def find_orders(text: str) -> str | None:
+    """What makes a text look like an attempt to take over the agent, or None."""
+    for name, pattern in _ORDERS:
+        if pattern.search(text):
+            return name
+    return None
+
+
+def shorten(text: str, max_chars: int) -> str:
+    """Keep the first 70 % and last 20 % of a text that is too long, and say so between."""
+    if len(text) <= max_chars:
+        return text
+    head, tail = int(max_chars * HEAD_SHARE), int(max_chars * TAIL_SHARE)
+    left_out = len(text) - head - tail
+    return f"{text[:head]}\n[… {left_out} characters left out; read the file for the rest …]\n{text[-tail:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFile:
+    """Project rules, ready for the prompt. `warning` is for the user; then `text` is empty."""
+
+    path: str
+    text: str
+    warning: str | None = None
+
+
+class ContextFiles:
+    """Finds and reads project rules through the environment in which the agent works."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._seen: set[str] = set()
+
+    async def load(self, directory: str) -> ContextFile | None:
+        """The rules of the project that `directory` belongs to."""
+        for candidate in await self._project_directories(directory):
+            found = await self._read_first(candidate, MAX_CHARS)
+            if found is not None:
+                return found
+        return None
+
+    async def hint_for(self, path: str, root: str) -> ContextFile | None:
+        """Rules of a sub-directory of `root` that `path` lies in; each is given only once."""
+        for directory in _between(path, root):
+            if directory in self._seen:
+                continue
+            self._seen.add(directory)
+            found = await self._read_first(directory, HINT_MAX_CHARS)
+            if found is not None:
+                return found
+        return None
+
+    async def _project_directories(self, directory: str) -> list[str]:
+        """`directory` and its parents up to the repository's root; only itself outside of one."""
+        chain: list[str] = []
+        for path in (PurePosixPath(directory), *PurePosixPath(directory).parents):
+            chain.append(str(path))
+            if await self._environment.stat(str(path / ".git")) is not None:
+                return chain
+        return chain[:1]
+
+    async def _read_first(self, directory: str, max_chars: int) -> ContextFile | None:
+        self._seen.add(directory)
+        for name in CONTEXT_FILE_NAMES:
+            path = str(PurePosixPath(directory) / name)
+            try:
+                info = await self._environment.stat(path)
+                if info is None or info.kind != "file":
+                    continue
+                raw = await self._environment.read_bytes(path, max_bytes=4 * max_chars * 4)
+            except HermesError as error:
+                return ContextFile(path, "", f"{path} could not be read: {error.message}")
+            text = raw.decode("utf-8", errors="replace").strip()
+            if not text:
+                continue
+            if (reason := find_orders(text)) is not None:
+                return ContextFile(path, "", f"{path} was left out of the prompt: it contains {reason}.")
+            return ContextFile(path, shorten(text, max_chars))
+        return None
+
+
+def _between(path: str, root: str) -> Iterator[str]:
+    """Directories from the one holding `path` up to, but without, `root`; at most five levels."""
+    target, top = PurePosixPath(path), PurePosixPath(root)
+    if not target.is_relative_to(top):
+        return
+    for level, directory in enumerate(target.parents):
+        if directory == top or level >= MAX_LEVELS:
+            return
+        yield str(directory)

@@ -1,0 +1,201 @@
+"""`AgentService`: opens sessions. The one way every surface starts to work with the agent.
+
+It knows ports only; `app.container` gives it what makes models, tools and environments.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+
+from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.context_files import ContextFiles, find_orders
+from hermes_agent.agent.judge import ModelJudge
+from hermes_agent.agent.personalities import get_personality
+from hermes_agent.agent.prompt import PromptParts, build_system_prompt
+from hermes_agent.agent.session import Session, SessionParts
+from hermes_agent.config.settings import Settings
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import UsageError
+from hermes_agent.core.model import Model
+from hermes_agent.core.session import SessionRecord, SessionStore
+from hermes_agent.core.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How to open a session.
+
+    Attributes:
+        provider: Provider id; None takes the configured one.
+        model: Model name; None takes the configured one.
+        toolsets: Toolset names; None takes those of the surface.
+        max_turns: Overrides `agent.max_turns`.
+        is_yolo: Skip approval questions (never the hard floor).
+        ignores_rules: Leave out SOUL.md and project rules (`--ignore-rules`).
+        is_stored: False keeps the conversation in memory.
+        principal: Who the session works for.
+    """
+
+    source: str = "cli"
+    provider: str | None = None
+    model: str | None = None
+    toolsets: Sequence[str] | None = None
+    max_turns: int | None = None
+    is_yolo: bool = False
+    ignores_rules: bool = False
+    is_stored: bool = True
+    title: str | None = None
+    user_id: str | None = None
+    principal: str = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPorts:
+    """What the agent needs from the layers beside it.
+
+    Attributes:
+        make_model: (provider, model) to the whole model stack; raises `ProviderSetupError`.
+        make_tools: Toolset names to tools, in a stable order.
+        make_environment: Session id to the place where its commands run.
+        lock: (session id, source) to a held lock; raises `SessionBusyError`.
+        read_soul: The text of SOUL.md, or an empty string.
+        remember_rules: Stores approval rules for good.
+        toolsets_for: Toolset names of a surface.
+    """
+
+    store: SessionStore
+    make_model: Callable[[str | None, str | None], Model]
+    make_tools: Callable[[Sequence[str]], Sequence[Tool]]
+    make_environment: Callable[[str], Environment]
+    lock: Callable[[str, str], AbstractContextManager[object]]
+    read_soul: Callable[[], str]
+    remember_rules: Callable[[Iterable[str]], None]
+    toolsets_for: Callable[[str], Sequence[str]]
+    prompt_sections: Callable[[], Sequence[str]] = field(default=tuple)
+
+
+class AgentService:
+    """Opens sessions."""
+
+    def __init__(self, settings: Settings, ports: AgentPorts, *, is_yolo: bool = False) -> None:
+        self.settings = settings
+        self._ports = ports
+        self._is_yolo = is_yolo
+
+    async def create(self, options: SessionOptions) -> Session:
+        """Open a new session. It is stored at once, so that it can be resumed whatever happens.
+
+        Raises:
+            ProviderSetupError: No usable model.
+            StoreError: The database cannot be used.
+        """
+        model = self._ports.make_model(options.provider, options.model)
+        toolsets = self._toolsets(options)
+        record = await self._ports.store.create(
+            source=options.source,
+            model=model.info.label,
+            title=options.title,
+            user_id=options.user_id,
+            model_config={"provider": model.info.provider, "toolsets": list(toolsets)},
+        )
+        return await self._open(record, model, toolsets, options)
+
+    async def resume(self, record: SessionRecord, options: SessionOptions) -> Session:
+        """Open a stored session; its model, toolsets and prompt are used again unless options say otherwise.
+
+        Raises:
+            SessionBusyError: Another process runs it.
+        """
+        provider = options.provider
+        model_name = options.model
+        if provider is None and model_name is None and record.model:
+            provider, _, model_name = record.model.partition(":")
+            provider = str(record.model_config.get("provider") or provider) or None
+            model_name = model_name or None
+        model = self._ports.make_model(provider, model_name)
+        stored = record.model_config.get("toolsets")
+        toolsets = options.toolsets or (
+            [str(name) for name in stored] if isinstance(stored, list) else self._toolsets(options)
+        )
+        session = await self._open(record, model, toolsets, options)
+        if record.ended_at is not None:
+            await self._ports.store.reopen(record.id)
+        return session
+
+    def make_model(self, provider: str | None, model: str | None) -> Model:
+        """The model stack for a switch within a session."""
+        return self._ports.make_model(provider, model)
+
+    def _toolsets(self, options: SessionOptions) -> Sequence[str]:
+        return options.toolsets if options.toolsets is not None else self._ports.toolsets_for(options.source)
+
+    async def _open(
+        self, record: SessionRecord, model: Model, toolsets: Sequence[str], options: SessionOptions
+    ) -> Session:
+        max_turns = options.max_turns or self.settings.agent.max_turns
+        if max_turns < 1:
+            raise UsageError("--max-turns must be at least 1")
+        settings = self.settings
+        warnings: list[str] = []
+        with ExitStack() as held:
+            held.enter_context(self._ports.lock(record.id, options.source))
+            environment = self._ports.make_environment(record.id)
+
+            async def build_prompt() -> str:
+                return await self._build_prompt(environment, options, warnings)
+
+            session = Session(
+                SessionParts(
+                    record=record,
+                    store=self._ports.store,
+                    model=model,
+                    tools=self._ports.make_tools(toolsets),
+                    environment=environment,
+                    gate=ApprovalGate(
+                        settings.approvals,
+                        always=set(settings.command_allowlist),
+                        remember=self._ports.remember_rules,
+                        judge=ModelJudge(model) if settings.approvals.mode == "smart" else None,
+                        is_yolo=options.is_yolo or self._is_yolo,
+                    ),
+                    agent=settings.agent,
+                    guardrails=settings.tool_loop_guardrails,
+                    build_prompt=build_prompt,
+                    is_stored=options.is_stored,
+                    principal=options.principal,
+                    reasoning_effort=settings.model.reasoning_effort,
+                    warnings=warnings,
+                )
+            )
+            session.max_turns = max_turns
+            await session.load()
+            # From here on the session owns the lock; until here an error releases it.
+            session.own(held.pop_all())
+        return session
+
+    async def _build_prompt(
+        self, environment: Environment, options: SessionOptions, warnings: list[str]
+    ) -> str:
+        soul = "" if options.ignores_rules else self._ports.read_soul()
+        if soul and (reason := find_orders(soul)) is not None:
+            warnings.append(f"SOUL.md contains {reason}; it was used all the same because it is yours.")
+        rules = None if options.ignores_rules else await ContextFiles(environment).load(environment.cwd)
+        if rules is not None and rules.warning:
+            warnings.append(rules.warning)
+        name = self.settings.display.personality
+        parts = PromptParts(
+            soul=soul,
+            cwd=environment.cwd,
+            environment=environment.name,
+            platform=f"{platform.system()} {platform.machine()}" if environment.name == "local" else "",
+            date=time.strftime("%Y-%m-%d"),
+            project_rules_path=rules.path if rules else "",
+            project_rules=rules.text if rules else "",
+            personality=get_personality(name, self.settings.agent.personalities) if name else "",
+            sections=self._ports.prompt_sections(),
+        )
+        return build_system_prompt(parts)

@@ -1,0 +1,279 @@
+"""`Session`: an open conversation.
+
+It owns the message log (append-only within a run), the frozen system prompt and tool list, the tools'
+session state and the approvals. Only one run at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.context_files import ContextFiles
+from hermes_agent.agent.loop import RunLoop
+from hermes_agent.agent.run import Run
+from hermes_agent.agent.tool_runner import ToolRunner
+from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import SessionBusyError, UsageError
+from hermes_agent.core.messages import (
+    AssistantMessage,
+    Message,
+    TextPart,
+    ToolMessage,
+    UserMessage,
+    unanswered_tool_calls,
+)
+from hermes_agent.core.model import Model, ReasoningEffort, ToolDefinition, Usage
+from hermes_agent.core.session import DraftKind, SessionRecord, SessionStore
+from hermes_agent.core.tool import SessionScope, Tool
+
+NOTE_PREFIX = "[hermes] "
+"""Starts user-role messages that the program wrote itself; they are not an exchange of their own."""
+
+LOST_RESULT_TEXT = "[no result: hermes stopped before this call finished; it may have had effects]"
+
+
+@dataclass
+class SessionParts:
+    """What a session is made of; built by `agent.service`.
+
+    Attributes:
+        build_prompt: Makes the system prompt at the first run; never called if the record has one.
+        is_stored: False keeps the conversation in memory only.
+    """
+
+    record: SessionRecord
+    store: SessionStore
+    model: Model
+    tools: Sequence[Tool]
+    environment: Environment
+    gate: ApprovalGate
+    agent: AgentSettings
+    guardrails: GuardrailSettings
+    build_prompt: Callable[[], Awaitable[str]]
+    is_stored: bool = True
+    principal: str = "owner"
+    reasoning_effort: ReasoningEffort | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+class Session:
+    """An open conversation. Close it with `aclose`."""
+
+    def __init__(self, parts: SessionParts) -> None:
+        self._parts = parts
+        self.record = parts.record
+        self.model = parts.model
+        self.gate = parts.gate
+        self.agent_settings = parts.agent
+        self.guardrails = parts.guardrails
+        self.reasoning_effort = parts.reasoning_effort
+        self.max_turns = parts.agent.max_turns
+        self.usage = parts.record.usage
+        self.context_tokens = 0
+        self.warnings = parts.warnings
+        self.system_prompt = parts.record.system_prompt or ""
+        self.tool_definitions: tuple[ToolDefinition, ...] = tuple(tool.definition for tool in parts.tools)
+        self.scope = SessionScope(
+            parts.record.id,
+            parts.environment,
+            principal=parts.principal,
+            history=lambda: self._messages,
+        )
+        self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.add_note)
+        self.context_files = ContextFiles(parts.environment)
+        self.tool_call_ids: set[str] = set()
+        """Ids of all calls in the conversation, so that a new one can be made unique at once."""
+        self._messages: list[Message] = []
+        self._row_ids: list[int] = []
+        self._notes: list[str] = []
+        self._run: Run | None = None
+        self._is_closed = False
+        self._held = ExitStack()
+
+    def own(self, held: ExitStack) -> None:
+        """Take over what must be released when the session closes (its lock)."""
+        self._held = held
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.record.id
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The conversation, oldest first."""
+        return self._messages
+
+    @property
+    def current_run(self) -> Run | None:
+        """The run that is going on, if any."""
+        return self._run if self._run is not None and not self._run.is_finished else None
+
+    async def load(self) -> None:
+        """Read the history, and mend what a killed process left: a draft, calls without a result."""
+        stored = await self._parts.store.messages(self.id)
+        self._messages = [item.message for item in stored]
+        self._row_ids = [item.id for item in stored]
+        self._remember_call_ids(self._messages)
+        mended: list[Message] = []
+        if stored and stored[-1].id <= 0:
+            # A draft is shown as a message but has no row yet; storing it also clears the draft.
+            mended.append(self._messages.pop())
+            self._row_ids.pop()
+        mended.extend(
+            ToolMessage(call.id, call.name, LOST_RESULT_TEXT, is_error=True)
+            for call in unanswered_tool_calls([*self._messages, *mended])
+        )
+        if mended:
+            await self.append(mended)
+            self.add_note("The previous run was cut off when the program stopped.")
+
+    def start(self, message: UserMessage | str, *, is_interactive: bool = True) -> Run:
+        """Begin a run with this input.
+
+        Raises:
+            SessionBusyError: A run of this session is still going on.
+        """
+        if self.current_run is not None:
+            raise SessionBusyError(
+                "This session is still working on the previous message",
+                remedy="Wait for it, /stop it, or /steer it.",
+            )
+        user = UserMessage.of(message) if isinstance(message, str) else message
+        run = Run(is_interactive=is_interactive)
+        self._run = run
+        run.begin(RunLoop(self, user).execute)
+        return run
+
+    def add_note(self, text: str) -> None:
+        """Tell the agent something with the next message it gets (never rewrites the prefix)."""
+        self._notes.append(text)
+
+    def with_notes(self, message: UserMessage) -> UserMessage:
+        """The message with all pending notes in front."""
+        notes, self._notes = self._notes, []
+        if not notes:
+            return message
+        text = "\n".join(f"{NOTE_PREFIX}{note}" for note in notes)
+        return UserMessage((TextPart(text), *message.parts))
+
+    def take_notes(self) -> str:
+        """All pending notes as one text, for the end of a tool result."""
+        notes, self._notes = self._notes, []
+        return "\n".join(f"{NOTE_PREFIX}{note}" for note in notes)
+
+    def take_warnings(self) -> list[str]:
+        """What the user should be told at the next run; each only once."""
+        warnings = list(self.warnings)
+        self.warnings.clear()
+        return warnings
+
+    async def append(self, messages: Sequence[Message], *, usage: Usage | None = None) -> None:
+        """Store messages, then make them part of the conversation."""
+        if self._parts.is_stored:
+            self._row_ids.extend(await self._parts.store.append(self.id, messages, usage=usage))
+        else:
+            self._row_ids.extend(0 for _ in messages)
+        self._messages.extend(messages)
+        self._remember_call_ids(messages)
+        if usage is not None:
+            self.usage = self.usage + usage
+
+    def _remember_call_ids(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, AssistantMessage):
+                self.tool_call_ids.update(call.id for call in message.tool_calls)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the conversation is kept on disk."""
+        return self._parts.is_stored
+
+    async def save_draft(self, kind: DraftKind, text: str) -> None:
+        """Keep a piece of an unfinished answer."""
+        await self._parts.store.append_draft(self.id, kind, text)
+
+    async def discard_draft(self) -> None:
+        """Forget the unfinished answer."""
+        await self._parts.store.discard_draft(self.id)
+
+    async def ensure_prompt(self) -> str:
+        """The frozen system prompt; built and stored at the first run."""
+        if not self.system_prompt:
+            self.system_prompt = await self._parts.build_prompt()
+            if self._parts.is_stored:
+                self.record = await self._parts.store.update(
+                    self.id, system_prompt=self.system_prompt, model=self.model.info.label
+                )
+        return self.system_prompt
+
+    async def set_title(self, title: str) -> None:
+        """Name the session. Raises `SessionTitleError`."""
+        self.record = await self._parts.store.update(self.id, title=title)
+
+    async def switch_model(self, model: Model) -> None:
+        """Use another model from the next run on; the prompt prefix stays as it is."""
+        old, self.model = self.model, model
+        await old.aclose()
+        if self._parts.is_stored:
+            self.record = await self._parts.store.update(
+                self.id,
+                model=model.info.label,
+                model_config={**self.record.model_config, "provider": model.info.provider},
+            )
+
+    async def undo(self) -> str:
+        """Take back the last exchange; returns what the user had said.
+
+        Raises:
+            UsageError: There is nothing to take back.
+        """
+        if self.current_run is not None:
+            raise SessionBusyError("A run is going on", remedy="/stop it first.")
+        index = self._last_exchange()
+        if index is None:
+            raise UsageError("There is nothing to undo")
+        message = self._messages[index]
+        if self._parts.is_stored:
+            await self._parts.store.rewind(self.id, self._row_ids[index])
+        self._messages = self._messages[:index]
+        self._row_ids = self._row_ids[:index]
+        return _without_notes(message)
+
+    def _last_exchange(self) -> int | None:
+        for index in range(len(self._messages) - 1, -1, -1):
+            message = self._messages[index]
+            if isinstance(message, UserMessage) and _without_notes(message):
+                return index
+        return None
+
+    def last_answer(self) -> str:
+        """The newest visible text of the assistant."""
+        for message in reversed(self._messages):
+            if isinstance(message, AssistantMessage) and message.text:
+                return message.text
+        return ""
+
+    async def aclose(self) -> None:
+        """Interrupt a run that is going on and release everything. Safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        run = self.current_run
+        if run is not None:
+            run.interrupt()
+            await run.result()
+        await self._parts.environment.aclose()
+        await self.model.aclose()
+        self._held.close()
+
+
+def _without_notes(message: Message) -> str:
+    if not isinstance(message, UserMessage):
+        return ""
+    texts = [part.text for part in message.parts if isinstance(part, TextPart)]
+    return "\n".join(text for text in texts if not text.startswith(NOTE_PREFIX))

@@ -1,0 +1,178 @@
+"""`App`: the object graph of one process, built from settings.
+
+Loading an `App` reads configuration and nothing else; the database, models and environments open when
+they are first needed, so that every command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
+from hermes_agent.agent.session import Session
+from hermes_agent.config.editor_port import remember_rules
+from hermes_agent.config.environ import Environ
+from hermes_agent.config.loader import LoadedConfig, load
+from hermes_agent.config.paths import Home
+from hermes_agent.config.settings import Settings
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import SessionNotFoundError
+from hermes_agent.core.loading import load as load_late
+from hermes_agent.core.model import Model
+from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.session import SessionRecord, SessionStore
+from hermes_agent.core.tool import Tool
+from hermes_agent.environments import open_environment
+from hermes_agent.models.resolve import resolve_model
+from hermes_agent.store.locks import SessionLock
+from hermes_agent.tools.toolsets import build_tools
+
+DEFAULT_TOOLSETS = ("hermes-cli",)
+
+
+class App:
+    """What a process works with. Close it with `aclose`."""
+
+    def __init__(self, config: LoadedConfig) -> None:
+        self.config = config
+        self.home: Home = config.home
+        self.settings: Settings = config.settings
+        self.environ: Environ = config.environ
+        self.redactor = Redactor(
+            config.environ.secret_values(), enabled=config.settings.security.redact_secrets
+        )
+        self._store: SessionStore | None = None
+        self._store_opening = asyncio.Lock()
+        self._service: AgentService | None = None
+        self._sessions: list[Session] = []
+
+    @classmethod
+    def load(cls, flags: Mapping[str, object] = {}, *, home: Home | None = None) -> App:
+        """Read the configuration.
+
+        Args:
+            flags: Dotted setting keys given on the command line.
+            home: State directory; default from the environment.
+
+        Raises:
+            ConfigError: The configuration cannot be used.
+        """
+        return cls(load(home or Home.from_environment(), overrides=flags))
+
+    async def store(self) -> SessionStore:
+        """The session store, opened at first use.
+
+        Raises:
+            StoreError: It cannot be used.
+        """
+        async with self._store_opening:
+            if self._store is None:
+                self.home.ensure()
+                # Late, because sqlite3 is not needed by commands that only read settings.
+                self._store = await load_late("hermes_agent.store:open_store")(self.home.state_db)
+            return self._store
+
+    async def service(self) -> AgentService:
+        """What opens sessions."""
+        if self._service is None:
+            ports = AgentPorts(
+                store=await self.store(),
+                make_model=self.make_model,
+                make_tools=self.make_tools,
+                make_environment=self.make_environment,
+                lock=self._lock,
+                read_soul=self.read_soul,
+                remember_rules=self._remember_rules,
+                toolsets_for=self.toolsets_for,
+            )
+            self._service = AgentService(self.settings, ports)
+        return self._service
+
+    async def open_session(
+        self,
+        *,
+        resume: str | None = None,
+        continue_latest: bool | str = False,
+        options: SessionOptions | None = None,
+    ) -> Session:
+        """Open a new or a stored session.
+
+        Args:
+            resume: Id, unique id prefix or title.
+            continue_latest: True for the newest session of this source, a text for the newest of that title.
+            options: How to open it.
+
+        Raises:
+            SessionNotFoundError: There is none to resume.
+            ProviderSetupError: No usable model.
+        """
+        options = options or SessionOptions()
+        service = await self.service()
+        record = await self._find(resume, continue_latest, options.source)
+        session = await (service.create(options) if record is None else service.resume(record, options))
+        self._sessions.append(session)
+        return session
+
+    async def _find(
+        self, resume: str | None, continue_latest: bool | str, source: str
+    ) -> SessionRecord | None:
+        store = await self.store()
+        if resume:
+            return await store.resolve(resume)
+        if isinstance(continue_latest, str) and continue_latest:
+            return await store.resolve(continue_latest)
+        if continue_latest:
+            latest = await store.latest(source=source)
+            if latest is None:
+                raise SessionNotFoundError(
+                    "There is no session to continue yet", remedy="Start one with: hermes chat"
+                )
+            return latest
+        return None
+
+    def make_model(self, provider: str | None = None, model: str | None = None) -> Model:
+        """The model stack. Raises `ProviderSetupError`."""
+        return resolve_model(self.settings, self.environ, provider=provider, model=model)
+
+    def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
+        """Tools of these toolsets, in a stable order."""
+        return build_tools(toolsets, self.settings, self.home, self.redactor)
+
+    def make_environment(self, session_id: str) -> Environment:
+        """The place where a session's commands run; nothing is started yet."""
+        terminal = self.settings.terminal
+        return open_environment(
+            terminal,
+            cwd=Path(terminal.cwd).expanduser().absolute(),
+            child_env=self.environ.child_environment(terminal.env_passthrough),
+            session_id=session_id,
+        )
+
+    def toolsets_for(self, surface: str) -> Sequence[str]:
+        """Toolset names of a surface: `platform_toolsets`, else `toolsets`, else the default."""
+        own = self.settings.platform_toolsets.get(surface)
+        return own or self.settings.toolsets or DEFAULT_TOOLSETS
+
+    def read_soul(self) -> str:
+        """SOUL.md, or an empty string."""
+        try:
+            return self.home.soul_file.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def _lock(self, session_id: str, source: str) -> SessionLock:
+        return SessionLock(self.home.run, session_id, source)
+
+    def _remember_rules(self, rules: Iterable[str]) -> None:
+        remember_rules(self.home, rules)
+
+    async def aclose(self) -> None:
+        """Close sessions, then the store. Safe to call twice."""
+        for session in self._sessions:
+            await session.aclose()
+        self._sessions.clear()
+        if self._store is not None:
+            store, self._store = self._store, None
+            await store.aclose()
