@@ -1,0 +1,31 @@
+"""What tools are built from: their settings sections and the state directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from hermes_agent.config.paths import Home
+from hermes_agent.config.sections.tools import TerminalSettings, ToolOutputSettings
+from hermes_agent.core.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSetup:
+    """Handed to every tool factory.
+
+    Attributes:
+        home: The state directory: its secrets are guarded, oversize results are kept there.
+        terminal: The `terminal` section.
+        output: The `tool_output` section.
+        clarify_timeout_seconds: How long a question to the person stays open.
+    """
+
+    home: Home
+    terminal: TerminalSettings = field(default_factory=TerminalSettings)
+    output: ToolOutputSettings = field(default_factory=ToolOutputSettings)
+    clarify_timeout_seconds: float = 600.0
+
+
+ToolFactory: TypeAlias = Callable[[ToolSetup], Tool]
