@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
     """A frozen part of the settings. Keys nobody knows are kept, so that they survive a save.
 
     The docstring under a field is its documentation: the configuration reference and the JSON Schema
-    are generated from it.
+    are generated from it (`config.schema` reads the source only then, so that a start need not).
+    A key whose value is null counts as absent.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        defer_build=True,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return {key: value for key, value in data.items() if value is not None}
+        return data

@@ -92,3 +92,20 @@ class FallbackSettings(Section):
     """Own endpoint."""
     key_env: str = ""
     """Name of the variable that holds the key."""
+
+
+class ModelRoot(Section):
+    """Model keys at the top level."""
+
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    """Overrides for providers of the catalogue, by id."""
+    custom_providers: list[CustomProviderSettings] = Field(default_factory=list)
+    """Own providers."""
+    fallback_providers: list[FallbackSettings] = Field(default_factory=list)
+    """Asked in turn when the first provider fails."""
+    model_aliases: dict[str, str] = Field(default_factory=dict)
+    """Short names for `provider:model`."""
+    credential_pool_strategies: dict[str, Literal["fill_first", "round_robin", "least_used", "random"]] = (
+        Field(default_factory=dict)
+    )
+    """How several keys of a provider take turns, by provider id; default `fill_first`."""

@@ -1,0 +1,14 @@
+"""`goals`: long-lived aims."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hermes_agent.config.sections.base import Section
+
+
+class GoalSettings(Section):
+    """`goals`."""
+
+    max_turns: int = Field(default=20, ge=1)
+    """Runs spent on one goal before the person is asked."""

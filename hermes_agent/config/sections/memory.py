@@ -1,0 +1,26 @@
+"""`memory`: what is remembered from one conversation to the next."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hermes_agent.config.sections.base import Section
+
+
+class MemorySettings(Section):
+    """`memory`."""
+
+    memory_enabled: bool = True
+    """Keep MEMORY.md: facts the agent found worth keeping."""
+    user_profile_enabled: bool = True
+    """Keep USER.md: what the agent knows of the person."""
+    memory_char_limit: int = Field(default=2200, ge=0)
+    """Characters of MEMORY.md."""
+    user_char_limit: int = Field(default=1375, ge=0)
+    """Characters of USER.md."""
+    write_approval: bool = False
+    """Put every change into a queue that the person approves."""
+    nudge_interval: int = Field(default=10, ge=0)
+    """User turns between reviews of what should be remembered; 0 turns them off."""
+    provider: str = ""
+    """External memory service; empty uses the files only."""

@@ -1,0 +1,18 @@
+"""`skills`: folders of instructions the agent loads on demand."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hermes_agent.config.sections.base import Section
+
+
+class SkillSettings(Section):
+    """`skills`."""
+
+    external_dirs: list[str] = Field(default_factory=list)
+    """Further directories with skills, read only."""
+    disabled: list[str] = Field(default_factory=list)
+    """Names of skills that are not offered."""
+    creation_nudge_interval: int = Field(default=10, ge=0)
+    """Tool rounds between reviews of what could become a skill; 0 turns them off."""
