@@ -16,7 +16,7 @@ Data = MutableMapping[str, Any]
 Step = Callable[[Data], Iterator[str]]
 
 
-def _model_map(data: Data) -> Iterator[str]:
+def model_map(data: Data) -> Iterator[str]:
     """`model: name` becomes `model: {default: name}`; `model.name` and `model.model` become `default`."""
     model = data.get("model")
     if isinstance(model, str):
@@ -144,7 +144,7 @@ def _reset_lists(data: Data) -> Iterator[str]:
 STEPS: tuple[tuple[int, Step], ...] = (
     (5, _max_turns),
     (9, _root_model_keys),
-    (10, _model_map),
+    (10, model_map),
     (13, _custom_provider_lists),
     (16, _tool_progress_words),
     (19, _reset_lists),

@@ -107,7 +107,7 @@ def _problem(key: Key, details: ErrorDetails, where: Where) -> SettingError:
     dotted = format_key(key)
     if details["type"] == "missing":
         return SettingError(
-            f"{format_key(key[:-1])} {where(key)} lacks {key[-1]!r}",
+            " ".join(word for word in (format_key(key[:-1]), where(key), f"lacks {key[-1]!r}") if word),
             key=dotted,
             remedy=f"Add `{key[-1]}: …` there: hermes config edit",
         )
@@ -132,7 +132,8 @@ def _problem(key: Key, details: ErrorDetails, where: Where) -> SettingError:
                 if in_file
                 else f"Did you mean {near[0]!r}?"
             )
-    return SettingError(f"{dotted} {place} must be {kind}, not {shown}", key=dotted, why=why, remedy=remedy)
+    name = f"{dotted} {place}" if place else dotted
+    return SettingError(f"{name} must be {kind}, not {shown}", key=dotted, why=why, remedy=remedy)
 
 
 def _shown(value: object) -> str:
