@@ -1,0 +1,1 @@
+"""What `hermes doctor` and `hermes version` find out about the installation."""
