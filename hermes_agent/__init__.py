@@ -3,3 +3,5 @@
 The package has no public Python API yet: the contracts are the `hermes` command, the files under
 `HERMES_HOME` and the HTTP endpoints. `docs/architecture.md` draws the layers.
 """
+
+__version__ = "0.1.0"

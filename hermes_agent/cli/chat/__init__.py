@@ -1,0 +1,1 @@
+"""The chat: one-shot answers and the interactive conversation."""

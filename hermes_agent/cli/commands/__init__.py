@@ -1,0 +1,1 @@
+"""One click command per file; `hermes_agent.cli.table` names them."""

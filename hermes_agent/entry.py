@@ -1,0 +1,104 @@
+"""The fast door: answers what needs no imports, then hands over to `hermes_agent.cli.main`.
+
+Standard library only, and as little of it as possible: `hermes --version` must cost almost nothing
+above the interpreter itself. This is also the one place that makes the standard streams safe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hermes_agent import __version__
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+_VERSION_WORDS = (["--version"], ["-V"], ["version"])
+_PROFILE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the `hermes` command and return its exit code.
+
+    Args:
+        argv: Arguments without the program name; default `sys.argv[1:]`.
+    """
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        _secure_streams()
+        if args in _VERSION_WORDS:
+            print(f"hermes-agent {__version__}")
+            sys.stdout.flush()
+            return 0
+        args, problem = _apply_profile(args)
+        if problem:
+            print(problem, file=sys.stderr)
+            return 2
+        from importlib import import_module
+
+        code: int = import_module("hermes_agent.cli.main").main(args, os.environ)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _abandon_streams()
+        return EXIT_BROKEN_PIPE
+    return code
+
+
+def _secure_streams() -> None:
+    """Replace closed streams, and never fail on a character that a stream cannot encode."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _abandon_streams() -> None:
+    """The reader went away: keep the interpreter from complaining when it flushes at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.dup2(devnull, stream.fileno())
+        except (OSError, ValueError):
+            continue
+
+
+def _apply_profile(args: list[str]) -> tuple[list[str], str]:
+    """Take `-p NAME` out of the leading options and point HERMES_HOME at that profile.
+
+    It is done here, before anything reads HERMES_HOME, so that every command obeys it alike.
+
+    Returns:
+        The other arguments, and a message if the profile cannot be used.
+    """
+    for index, arg in enumerate(args):
+        if arg in ("-p", "--profile"):
+            if index + 1 >= len(args):
+                return args, "hermes: -p needs the name of a profile"
+            return args[:index] + args[index + 2 :], _select_profile(args[index + 1])
+        if arg.startswith("--profile="):
+            return args[:index] + args[index + 1 :], _select_profile(arg.partition("=")[2])
+        if not arg.startswith("-"):
+            break
+    return args, ""
+
+
+def _select_profile(name: str) -> str:
+    """Set HERMES_HOME to the profile's directory, or return why that cannot be done."""
+    if not name or set(name) - _PROFILE_LETTERS or name.startswith("."):
+        return f"hermes: {name!r} is not a profile name\nLower-case letters, digits, '.', '_' and '-' are."
+    if name == "default":
+        return ""
+    base = os.environ.get("HERMES_HOME", "").strip() or os.path.join("~", ".hermes")  # noqa: PTH118
+    home = os.path.join(os.path.abspath(os.path.expanduser(base)), "profiles", name)  # noqa: PTH100, PTH111, PTH118
+    if not os.path.isdir(home):  # noqa: PTH112
+        return f"hermes: there is no profile {name!r}\nCreate it: mkdir -p {home}"
+    os.environ["HERMES_HOME"] = home
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
