@@ -1,0 +1,474 @@
+"""The OpenAI chat completions dialect, as spoken by OpenAI and, each a little differently, by others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hermes_agent.core.errors import ModelServerError
+from hermes_agent.core.messages import AssistantMessage, FinishReason, ImagePart, Part, TextPart
+from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
+from hermes_agent.models import errors
+from hermes_agent.models.assembly import CallDraft, ReplyAssembler, argument_text
+from hermes_agent.models.encoding import (
+    ConversationEncoder,
+    Group,
+    call_arguments,
+    canonical_schema,
+    dumps,
+)
+from hermes_agent.models.endpoint import Endpoint
+from hermes_agent.models.openai_client import open_transport
+from hermes_agent.models.sse import ServerEvent
+from hermes_agent.models.transport import Reply
+
+CACHE_MARKS = 3
+"""Newest wire messages that get a cache mark, besides the system prompt (providers allow four)."""
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "eos": "stop",
+    "stop_sequence": "stop",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "sensitive": "content_filter",
+    "safety": "content_filter",
+}
+_BROKEN = frozenset({"error", "network_error", "insufficient_system_resource", "malformed_function_call"})
+
+
+class ChatCompletionsModel:
+    """`core.model.Model` over `POST {base_url}/chat/completions`."""
+
+    def __init__(self, endpoint: Endpoint, key: str = "") -> None:
+        self._endpoint = endpoint
+        self._writer = RequestWriter(endpoint)
+        self._transport = open_transport(endpoint, key)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Who answers."""
+        return self._endpoint.info
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Send one request and stream its reply. Raises every kind of `ModelError`."""
+        body = self._writer.write(request)
+        reader = ReplyReader(self._endpoint, request, self._transport.secrets)
+        async with self._transport.open("/chat/completions", body) as reply:
+            reader.reply = reply
+            if "json" in reply.content_type and "stream" not in reply.content_type:
+                for event in reader.whole(await reply.body()):
+                    yield event
+            else:
+                async for batch, is_whole in reply.events():
+                    for frame in batch:
+                        for event in reader.frame(frame, is_whole=is_whole):
+                            yield event
+                    if reader.is_done:
+                        break
+        for event in reader.finish():
+            yield event
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        await self._transport.aclose()
+
+
+class RequestWriter:
+    """Writes request bodies: settings first, then tools, then the conversation, so that it only grows."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._encoder = ConversationEncoder(self._group, self._constant)
+
+    def write(self, request: ModelRequest) -> bytes:
+        """The body of a request."""
+        system, tools, conversation = self._encoder.encode(request)
+        items = conversation.items
+        if self._endpoint.profile.cache_envelope:
+            items = self._marked(conversation.groups, items)
+        head = dumps(self._settings(request))[:-1]
+        parts = [system, *items] if system else items
+        return b"".join((head, tools, b',"messages":[', b",".join(parts), b"]}"))
+
+    def _settings(self, request: ModelRequest) -> dict[str, Any]:
+        endpoint, profile = self._endpoint, self._endpoint.profile
+        settings: dict[str, Any] = {
+            "model": endpoint.info.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        limit = request.max_output_tokens or endpoint.max_output_tokens
+        if limit:
+            settings[profile.max_tokens_name] = limit
+        effort = request.reasoning_effort or endpoint.reasoning_effort
+        if effort:
+            settings.update(_reasoning(profile.reasoning, effort))
+        if profile.supports_prompt_cache_key and request.session_id:
+            settings["prompt_cache_key"] = request.session_id
+        if profile.reports_cost:
+            settings["usage"] = {"include": True}
+        return settings
+
+    def _constant(self, request: ModelRequest) -> tuple[bytes, bytes]:
+        profile = self._endpoint.profile
+        system = b""
+        if request.system:
+            content: object = request.system
+            if profile.cache_envelope:
+                content = [{"type": "text", "text": request.system, "cache_control": self._mark}]
+            system = dumps({"role": profile.system_role, "content": content})
+        if not request.tools:
+            return system, b""
+        tools = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": canonical_schema(tool.parameters),
+                },
+            }
+            for tool in request.tools
+        ]
+        return system, b',"tools":' + dumps(tools)
+
+    def _group(self, group: Group) -> list[dict[str, Any]]:
+        if isinstance(group, AssistantMessage):
+            return [self._assistant(group)]
+        sees = self._endpoint.info.supports_images
+        written: list[dict[str, Any]] = []
+        images: list[ImagePart] = []
+        for result in group.results:
+            text = result.text
+            if result.images and not sees:
+                text += f"\n{unseen_images(len(result.images))}"
+            written.append({"role": "tool", "tool_call_id": result.tool_call_id, "content": text})
+            images.extend(result.images if sees else ())
+        parts: list[Part] = [part for user in group.users for part in user.parts]
+        if images:
+            parts = [TextPart("[Images from the tool results above]"), *images, *parts]
+        if parts:
+            written.append({"role": "user", "content": _content(parts, sees=sees)})
+        return written
+
+    def _assistant(self, message: AssistantMessage) -> dict[str, Any]:
+        profile = self._endpoint.profile
+        written: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+        if message.tool_calls:
+            written["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call_arguments(call)},
+                }
+                for call in message.tool_calls
+            ]
+            if profile.echo_reasoning:
+                written["reasoning_content"] = message.reasoning or " "
+        if profile.echo_reasoning_details and message.provider_data:
+            details = message.provider_data.get("reasoning_details")
+            if details and message.provider_data.get("origin") == self._endpoint.info.label:
+                written["reasoning_details"] = details
+        return written
+
+    @property
+    def _mark(self) -> dict[str, str]:
+        ttl = self._endpoint.cache_ttl
+        return {"type": "ephemeral", "ttl": ttl} if ttl != "5m" else {"type": "ephemeral"}
+
+    def _marked(self, groups: Sequence[Group], items: Sequence[bytes]) -> list[bytes]:
+        """The items with cache marks on the last ones that have content."""
+        written: list[dict[str, Any]] = []
+        for group in reversed(groups):
+            written = [*self._group(group), *written]
+            if len(written) >= CACHE_MARKS:
+                break
+        newest = written[-CACHE_MARKS:]
+        for message in newest:
+            content = message["content"]
+            if isinstance(content, str) and content:
+                content = message["content"] = [{"type": "text", "text": content}]
+            if content:
+                content[-1] = {**content[-1], "cache_control": self._mark}
+        return [*items[: len(items) - len(newest)], *map(dumps, newest)]
+
+
+class ReplyReader:
+    """Reads the chunks of one reply."""
+
+    def __init__(self, endpoint: Endpoint, request: ModelRequest, secrets: Sequence[str] = ()) -> None:
+        self._endpoint = endpoint
+        self._secrets = secrets
+        self._assembler = ReplyAssembler(endpoint, request)
+        self._by_index: dict[int, CallDraft] = {}
+        self._details: list[Any] = []
+        self.reply: Reply | None = None
+        self.is_done = False
+
+    def frame(self, frame: ServerEvent, *, is_whole: bool = True) -> Iterable[ModelEvent]:
+        """Take one server-sent event; give what it adds to the stream."""
+        data = frame.data
+        if data == b"[DONE]":
+            self.is_done = True
+            return ()
+        try:
+            chunk = json.loads(data)
+        except ValueError as error:
+            if not is_whole:
+                return ()  # half an event at the end of a cut stream
+            raise self._garbage(data) from error
+        if not isinstance(chunk, dict):
+            if data.strip().strip(b'"') == b"[DONE]" or chunk is None:
+                return ()
+            raise self._garbage(data)
+        if chunk.get("error") or frame.name == "error":
+            raise errors.stream_error(
+                self._endpoint,
+                chunk,
+                headers=self.reply.headers if self.reply else None,
+                secrets=self._secrets,
+                partial_text=self._assembler.partial_text,
+            )
+        return self._chunk(chunk)
+
+    def whole(self, body: bytes) -> list[ModelEvent]:
+        """Take a reply that came in one piece although a stream was asked for."""
+        events = list(self.frame(ServerEvent("", body.strip())))
+        self.is_done = not self._assembler.is_empty
+        if not self.is_done and self._assembler.finish_reason is None:
+            raise self._garbage(body)
+        return events
+
+    def finish(self) -> list[ModelEvent]:
+        """The last events; the reply is the very last.
+
+        Raises:
+            ModelResponseError: Nothing that could be understood has arrived, or an empty answer.
+            StreamCutError: The stream ended too early.
+        """
+        assembler = self._assembler
+        if self._details:
+            assembler.provider_data["reasoning_details"] = _joined_details(self._details)
+        events = assembler.flush()
+        return [*events, assembler.finish(is_complete=self.is_done)]
+
+    def _garbage(self, data: bytes) -> Exception:
+        return errors.not_understood(
+            self._endpoint,
+            data[:4096].decode("utf-8", "replace"),
+            self._secrets,
+            partial_text=self._assembler.partial_text,
+        )
+
+    def _chunk(self, chunk: dict[str, Any]) -> list[ModelEvent]:
+        assembler = self._assembler
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            assembler.usage = read_usage(usage)
+        choices = chunk.get("choices")
+        if not choices or not isinstance(choices, list) or not isinstance(choices[0], dict):
+            return []
+        choice = choices[0]
+        delta = choice.get("delta") or choice.get("message") or {}
+        events: list[ModelEvent] = []
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        details = delta.get("reasoning_details")
+        if isinstance(details, list):
+            self._details.extend(details)
+            if not reasoning:
+                reasoning = "".join(
+                    each.get("text") or each.get("summary") or ""
+                    for each in details
+                    if isinstance(each, dict)
+                )
+        if reasoning and isinstance(reasoning, str):
+            events += assembler.reasoning(reasoning)
+        content = delta.get("content")
+        if content:
+            events += assembler.text(content) if isinstance(content, str) else self._content_parts(content)
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            events += assembler.text(refusal)
+        calls = delta.get("tool_calls")
+        if calls and isinstance(calls, list):
+            for call in calls:
+                if isinstance(call, dict):
+                    events += assembler.call_changed(self._call(call))
+        elif isinstance(delta.get("function_call"), dict):
+            events += assembler.call_changed(self._call({"index": 0, "function": delta["function_call"]}))
+        reason = choice.get("finish_reason")
+        if reason:
+            self._finish_reason(str(reason), choice)
+        return events
+
+    def _content_parts(self, content: Any) -> list[ModelEvent]:
+        """Content as a list of parts: text, or thinking (Mistral)."""
+        events: list[ModelEvent] = []
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict):
+                continue
+            if isinstance(part.get("text"), str):
+                events += self._assembler.text(part["text"])
+            elif isinstance(part.get("thinking"), list):
+                for each in part["thinking"]:
+                    if isinstance(each, dict) and isinstance(each.get("text"), str):
+                        events += self._assembler.reasoning(each["text"])
+        return events
+
+    def _finish_reason(self, reason: str, choice: dict[str, Any]) -> None:
+        name = reason.lower()
+        if name in _BROKEN:
+            native = choice.get("native_finish_reason") or reason
+            text = (
+                errors.error_text(choice["error"])[0]
+                if choice.get("error")
+                else f"It stopped with {native!r}."
+            )
+            raise ModelServerError(
+                f"{self._endpoint.info.label} broke off its answer",
+                why=errors.scrub(text, self._secrets),
+                partial_text=self._assembler.partial_text,
+            )
+        self._assembler.finish_reason = _FINISH.get(name, "stop")
+
+    def _call(self, delta: dict[str, Any]) -> CallDraft:
+        function = delta.get("function")
+        function = function if isinstance(function, dict) else {}
+        call_id = str(delta.get("id") or "")
+        name = str(function.get("name") or "")
+        arguments = argument_text(function.get("arguments"))
+        draft = self._draft(delta.get("index"), call_id, name)
+        draft.id = draft.id or call_id
+        if name and name != draft.name and not draft.pieces:
+            draft.name = name if name.startswith(draft.name) else draft.name + name
+        draft.add(arguments)
+        return draft
+
+    def _draft(self, index: object, call_id: str, name: str) -> CallDraft:
+        """The call a delta belongs to.
+
+        Servers differ: some leave out the index or the id, some send index 0 for every call, some
+        repeat the name with every piece.
+        """
+        drafts = self._assembler.calls
+        known = self._by_index.get(index) if isinstance(index, int) else None
+        if isinstance(index, int):
+            is_other = known is not None and name and call_id and known.id and known.id != call_id
+            if known is not None and not is_other:
+                return known
+        elif call_id:
+            same = next((draft for draft in drafts if draft.id == call_id), None)
+            if same is not None:
+                return same
+            if drafts and not name:
+                return drafts[-1]
+        elif drafts:
+            last = drafts[-1]
+            is_next = name and (name != last.name or _is_object(last.arguments))
+            if not is_next:
+                return last
+        draft = CallDraft()
+        drafts.append(draft)
+        if isinstance(index, int):
+            self._by_index[index] = draft
+        return draft
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _reasoning(style: str, effort: str) -> dict[str, Any]:
+    if style == "effort":
+        return {"reasoning_effort": effort}
+    if style == "nested":
+        return {"reasoning": {"enabled": False} if effort == "none" else {"effort": effort}}
+    if style == "thinking_type":
+        return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+    if style == "enable_thinking":
+        return {"enable_thinking": effort != "none"}
+    return {}
+
+
+def unseen_images(count: int) -> str:
+    """What a model without eyes is told instead of images."""
+    return f"[{count} image(s) left out: this model cannot see images.]"
+
+
+def _content(parts: Sequence[Part], *, sees: bool) -> str | list[dict[str, Any]]:
+    images = [part for part in parts if isinstance(part, ImagePart)]
+    if not images or not sees:
+        texts = [part.text for part in parts if isinstance(part, TextPart)]
+        return "\n\n".join([*texts, unseen_images(len(images))] if images else texts)
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": image_url(part)}}
+        for part in parts
+    ]
+
+
+def image_url(image: ImagePart) -> str:
+    """The image's address: its own, or a data URL."""
+    return image.url or f"data:{image.media_type};base64,{image.data or ''}"
+
+
+def _joined_details(details: Sequence[Any]) -> list[Any]:
+    """Reasoning details as they must be sent back: pieces of one block joined."""
+    joined: list[Any] = []
+    for detail in details:
+        last = joined[-1] if joined else None
+        if not (
+            isinstance(detail, dict)
+            and isinstance(last, dict)
+            and detail.get("type") == last.get("type")
+            and detail.get("index") == last.get("index")
+            and detail.get("type") in ("reasoning.text", "reasoning.summary")
+        ):
+            joined.append(dict(detail) if isinstance(detail, dict) else detail)
+            continue
+        for key, value in detail.items():
+            if key in ("text", "summary") and isinstance(value, str):
+                last[key] = (last.get(key) or "") + value
+            elif value is not None:
+                last[key] = value
+    return joined
+
+
+def read_usage(usage: dict[str, Any]) -> Usage:
+    """Usage of a chat completion, with the spellings of the various caches."""
+    prompt = usage.get("prompt_tokens_details")
+    prompt = prompt if isinstance(prompt, dict) else {}
+    completion = usage.get("completion_tokens_details")
+    completion = completion if isinstance(completion, dict) else {}
+    cost = usage.get("cost")
+    return replace(
+        Usage(requests=1),
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cache_read_tokens=_count(
+            prompt.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")
+        ),
+        cache_write_tokens=_count(
+            prompt.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")
+        ),
+        reasoning_tokens=_count(completion.get("reasoning_tokens")),
+        cost_usd=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+    )
+
+
+def _count(value: object) -> int:
+    return max(0, int(value)) if isinstance(value, int | float) else 0
