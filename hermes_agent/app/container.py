@@ -12,7 +12,6 @@ from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
-from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
 from hermes_agent.config.paths import Home
@@ -163,10 +162,21 @@ class App:
             return ""
 
     def _lock(self, session_id: str, source: str) -> SessionLock:
-        return SessionLock(self.home.run, session_id, source)
+        return SessionLock(self.home.run, session_id, source=source)
 
     def _remember_rules(self, rules: Iterable[str]) -> None:
-        remember_rules(self.home, rules)
+        known = [*self.settings.command_allowlist]
+        known += [rule for rule in rules if rule not in known]
+        # Late, because only this needs the comment-keeping editor.
+        load_late("hermes_agent.config.editor:set_value")(self.home, "command_allowlist", known)
+
+    def adopt(self, config: LoadedConfig) -> None:
+        """Use another configuration for everything that is opened from now on (`/reload`)."""
+        self.config = config
+        self.settings = config.settings
+        self.environ = config.environ
+        self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
+        self._service = None
 
     async def aclose(self) -> None:
         """Close sessions, then the store. Safe to call twice."""
