@@ -24,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from hermes_agent.config import expansion, migrations, shape, validation, yaml_reader
 from hermes_agent.config.casting import cast, nix_name, nix_value
+from hermes_agent.config.editor_port import variable_for
 from hermes_agent.config.env_file import set_variable, unset_variable
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.files import exclusive, replace_atomically
@@ -34,24 +35,9 @@ from hermes_agent.config.registry import CONFIG_VERSION, VERSION_KEY
 from hermes_agent.config.yaml_reader import YamlDocument
 from hermes_agent.core.errors import ConfigError, ConfigFileError, SettingError
 
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_SECRET_ENDINGS = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 _NEW_FILE_MODE = 0o600
 Edit = Callable[[Any], None]
 """Changes a map in place; called once on plain maps and once on those that keep comments."""
-
-
-def variable_for(key: str) -> str | None:
-    """The `.env` variable that a name on the command line means; None for a key of config.yaml.
-
-    Names in capitals are variables, and so are names without a dot that end like a secret.
-    """
-    name = key.strip()
-    if _VARIABLE.fullmatch(name):
-        return name
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper().endswith(_SECRET_ENDINGS):
-        return name.upper()
-    return None
 
 
 def set_text(home: Home, key: str, text: str, *, force: bool = False) -> str:
@@ -327,11 +313,12 @@ def _require_valid(home: Home, wanted: dict[str, Any], key: Key) -> None:
     for problem in problems:
         wrong = parse_key(problem.key)
         if wrong[: len(key)] == key or key[: len(wrong)] == wrong:
+            near = problem.remedy if problem.remedy and problem.remedy.startswith("Did you mean") else ""
             raise SettingError(
                 problem.message,
                 key=problem.key,
                 why=problem.why,
-                remedy="Nothing was changed. `hermes config explain " + format_key(key) + "` says more.",
+                remedy=f"{near} Nothing was changed.".strip(),
             )
 
 

@@ -13,7 +13,7 @@ from hermes_agent.config import expansion, migrations, shape, validation, yaml_r
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.keys import Key, format_key, parse_key, put_in
 from hermes_agent.config.paths import Home
-from hermes_agent.config.registry import CONFIG_VERSION, ROOT_KEYS, VERSION_KEY
+from hermes_agent.config.registry import CONFIG_VERSION, VERSION_KEY
 from hermes_agent.config.secret_names import is_secret_setting
 from hermes_agent.config.settings import Settings
 from hermes_agent.config.variables import VARIABLES
@@ -60,6 +60,7 @@ def load(
     environ: Environ | None = None,
     tolerant: bool = False,
     project_directory: Path | None = None,
+    use_file: bool = True,
 ) -> LoadedConfig:
     """Read and validate the configuration.
 
@@ -69,6 +70,7 @@ def load(
         environ: Instead of reading the process environment and `.env`.
         tolerant: Report what is wrong in `LoadedConfig.problems` and leave it out, instead of raising.
         project_directory: Its `.env` fills gaps in the environment; by default the current directory.
+        use_file: False leaves config.yaml aside (`--ignore-user-config`).
 
     Raises:
         ConfigFileError: config.yaml or `.env` cannot be read.
@@ -79,7 +81,8 @@ def load(
         environ = _environ(home, project_directory, problems)
     document = YamlDocument(home.config_file, exists=False)
     try:
-        document = yaml_reader.read(home.config_file)
+        if use_file:
+            document = yaml_reader.read(home.config_file)
     except ConfigFileError as error:
         problems.append(error)
     if problems and not tolerant:
@@ -211,8 +214,3 @@ def _secrets(value: object, key: Key) -> list[str]:
     if len(text) < _MIN_SECRET_CHARS or expansion.has_template(text):
         return []
     return [text] if is_secret_setting(".".join(key)) else []
-
-
-def section_names() -> tuple[str, ...]:
-    """Every top-level key, in the order people read them."""
-    return tuple(ROOT_KEYS)

@@ -1,0 +1,49 @@
+"""Advice about a configuration that works: what could be better, and how."""
+
+from __future__ import annotations
+
+import copy
+import stat
+
+from hermes_agent.config import migrations
+from hermes_agent.config.loader import LoadedConfig
+from hermes_agent.config.registry import CONFIG_VERSION
+from hermes_agent.config.secret_names import is_secret_setting
+
+
+def advice(config: LoadedConfig) -> list[str]:
+    """Lines for people, each with a remedy; empty if all is well."""
+    notes = []
+    data = copy.deepcopy(config.document.data)
+    version = migrations.version_of(data)
+    changes = migrations.upgrade(data)
+    if changes:
+        notes.append(
+            f"{config.document.path} is of version {version} ({CONFIG_VERSION} is current): "
+            f"{'; '.join(changes)}. Write it down with: hermes config migrate"
+        )
+    env_file = config.home.env_file
+    try:
+        mode = stat.S_IMODE(env_file.stat().st_mode)
+    except OSError:
+        mode = 0
+    if mode & 0o007:
+        notes.append(f"{env_file} can be read by everybody. Close it with: chmod o-rwx '{env_file}'")
+    notes += [
+        f"{config.document.path} holds a secret in {key}. Keep it in .env instead: "
+        f"hermes config set SOME_API_KEY, then write ${{SOME_API_KEY}} here"
+        for key in _literal_secrets(config.document.data, ())
+    ]
+    return notes
+
+
+def _literal_secrets(value: object, key: tuple[str, ...]) -> list[str]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in _literal_secrets(item, (*key, str(name)))]
+    if isinstance(value, list):
+        return [
+            found for index, item in enumerate(value) for found in _literal_secrets(item, (*key, str(index)))
+        ]
+    if isinstance(value, str) and value.strip() and "${" not in value and is_secret_setting(".".join(key)):
+        return [".".join(key)]
+    return []
