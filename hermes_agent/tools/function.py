@@ -45,6 +45,7 @@ class FunctionTool:
     definition: ToolDefinition
     function: ToolFunction
     signature: ObjectKind
+    context_name: str
     emoji: str
     toolset: str
     parallel_safe: Safety
@@ -83,7 +84,7 @@ class FunctionTool:
 
     async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
         """Check the arguments and call the function."""
-        return await self.function(**self.bind(arguments), context=context)
+        return await self.function(**self.bind(arguments), **{self.context_name: context})
 
     def bind(self, arguments: Arguments) -> dict[str, Any]:
         """The checked and converted arguments, defaults filled in.
@@ -97,8 +98,9 @@ class FunctionTool:
         if problems:
             raise ToolArgumentsError(
                 f"Invalid arguments for {self.definition.name}:\n"
-                + "\n".join(f"- {line}" for problem in problems for line in problem.splitlines()),
-                remedy="Parameters: " + ", ".join(_usage(known) for known in self.signature.parameters),
+                + "\n".join(f"- {line}" for problem in problems for line in problem.splitlines())
+                + "\nParameters: "
+                + ", ".join(_usage(known) for known in self.signature.parameters)
             )
         return values
 
@@ -122,6 +124,8 @@ def tool(
 ) -> Callable[[ToolFunction], FunctionTool]:
     """Turn a typed async function (or bound method) into a tool.
 
+    The parameter whose type is `ToolContext` gets the call's surroundings; all others are the model's.
+
     Args:
         name: Default: the function's name.
         description: Default: the function's docstring, its line breaks inside paragraphs removed.
@@ -133,16 +137,18 @@ def tool(
         review: Classifies a call before it runs; default: always allowed.
 
     Raises:
-        TypeError: A parameter has no type hint, or one that is not supported.
+        TypeError: A parameter has no type hint, or one that is not supported, or none is a `ToolContext`.
     """
 
     def build(function: ToolFunction) -> FunctionTool:
-        signature = ObjectKind(tuple(_parameters(function)))
+        parameters, context_name = _parameters(function)
+        signature = ObjectKind(tuple(parameters))
         text = description if description is not None else _flowed(inspect.getdoc(function) or "")
         return FunctionTool(
             ToolDefinition(name or function.__name__, text, signature.schema()),
             function,
             signature,
+            context_name,
             emoji,
             toolset,
             parallel_safe,
@@ -154,16 +160,22 @@ def tool(
     return build
 
 
-def _parameters(function: ToolFunction) -> list[Parameter]:
+def _parameters(function: ToolFunction) -> tuple[list[Parameter], str]:
+    """The model's parameters, and the name of the one that takes the `ToolContext`."""
     hints = typing.get_type_hints(function, include_extras=True)
     found = []
+    context_name = ""
     for name, given in inspect.signature(function).parameters.items():
-        if name == "context":
-            continue
         if name not in hints:
             raise TypeError(f"parameter {name!r} of {function.__name__} has no type hint")
-        found.append(parameter(name, hints[name], MISSING if given.default is given.empty else given.default))
-    return found
+        if hints[name] is ToolContext:
+            context_name = name
+        else:
+            default = MISSING if given.default is given.empty else given.default
+            found.append(parameter(name, hints[name], default))
+    if not context_name:
+        raise TypeError(f"{function.__name__} takes no ToolContext")
+    return found, context_name
 
 
 def _flowed(text: str) -> str:
