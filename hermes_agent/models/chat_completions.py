@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hermes_agent.core.errors import ModelServerError
 from hermes_agent.core.messages import AssistantMessage, FinishReason, ImagePart, Part, TextPart
 from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
 from hermes_agent.models import errors
-from hermes_agent.models.assembly import CallDraft, ReplyAssembler, argument_text
+from hermes_agent.models.assembly import CallDraft, argument_text
 from hermes_agent.models.encoding import (
     ConversationEncoder,
     Group,
@@ -21,8 +22,7 @@ from hermes_agent.models.encoding import (
 )
 from hermes_agent.models.endpoint import Endpoint
 from hermes_agent.models.openai_client import open_transport
-from hermes_agent.models.sse import ServerEvent
-from hermes_agent.models.transport import Reply
+from hermes_agent.models.reading import ReplyReader, exchange
 
 CACHE_MARKS = 3
 """Newest wire messages that get a cache mark, besides the system prompt (providers allow four)."""
@@ -62,21 +62,10 @@ class ChatCompletionsModel:
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Send one request and stream its reply. Raises every kind of `ModelError`."""
         body = self._writer.write(request)
-        reader = ReplyReader(self._endpoint, request, self._transport.secrets)
-        async with self._transport.open("/chat/completions", body) as reply:
-            reader.reply = reply
-            if "json" in reply.content_type and "stream" not in reply.content_type:
-                for event in reader.whole(await reply.body()):
-                    yield event
-            else:
-                async for batch, is_whole in reply.events():
-                    for frame in batch:
-                        for event in reader.frame(frame, is_whole=is_whole):
-                            yield event
-                    if reader.is_done:
-                        break
-        for event in reader.finish():
-            yield event
+        reader = ChatReader(self._endpoint, request, self._transport.secrets)
+        async with aclosing(exchange(self._transport, "/chat/completions", body, reader)) as events:
+            async for event in events:
+                yield event
 
     async def aclose(self) -> None:
         """Release connections."""
@@ -203,75 +192,26 @@ class RequestWriter:
         return [*items[: len(items) - len(newest)], *map(dumps, newest)]
 
 
-class ReplyReader:
-    """Reads the chunks of one reply."""
+class ChatReader(ReplyReader):
+    """Reads the chunks of one chat completion."""
 
     def __init__(self, endpoint: Endpoint, request: ModelRequest, secrets: Sequence[str] = ()) -> None:
-        self._endpoint = endpoint
-        self._secrets = secrets
-        self._assembler = ReplyAssembler(endpoint, request)
+        super().__init__(endpoint, request, secrets)
         self._by_index: dict[int, CallDraft] = {}
         self._details: list[Any] = []
-        self.reply: Reply | None = None
-        self.is_done = False
 
-    def frame(self, frame: ServerEvent, *, is_whole: bool = True) -> Iterable[ModelEvent]:
-        """Take one server-sent event; give what it adds to the stream."""
-        data = frame.data
-        if data == b"[DONE]":
-            self.is_done = True
-            return ()
-        try:
-            chunk = json.loads(data)
-        except ValueError as error:
-            if not is_whole:
-                return ()  # half an event at the end of a cut stream
-            raise self._garbage(data) from error
-        if not isinstance(chunk, dict):
-            if data.strip().strip(b'"') == b"[DONE]" or chunk is None:
-                return ()
-            raise self._garbage(data)
-        if chunk.get("error") or frame.name == "error":
-            raise errors.stream_error(
-                self._endpoint,
-                chunk,
-                headers=self.reply.headers if self.reply else None,
-                secrets=self._secrets,
-                partial_text=self._assembler.partial_text,
-            )
-        return self._chunk(chunk)
+    def whole(self, body: dict[str, Any]) -> list[ModelEvent]:
+        """A completion that was not streamed: its message is one big delta."""
+        return self.chunk(body)
 
-    def whole(self, body: bytes) -> list[ModelEvent]:
-        """Take a reply that came in one piece although a stream was asked for."""
-        events = list(self.frame(ServerEvent("", body.strip())))
-        self.is_done = not self._assembler.is_empty
-        if not self.is_done and self._assembler.finish_reason is None:
-            raise self._garbage(body)
-        return events
-
-    def finish(self) -> list[ModelEvent]:
-        """The last events; the reply is the very last.
-
-        Raises:
-            ModelResponseError: Nothing that could be understood has arrived, or an empty answer.
-            StreamCutError: The stream ended too early.
-        """
-        assembler = self._assembler
+    def before_end(self) -> None:
+        """Keep the reasoning details that must be sent back."""
         if self._details:
-            assembler.provider_data["reasoning_details"] = _joined_details(self._details)
-        events = assembler.flush()
-        return [*events, assembler.finish(is_complete=self.is_done)]
+            self.assembler.provider_data["reasoning_details"] = _joined_details(self._details)
 
-    def _garbage(self, data: bytes) -> Exception:
-        return errors.not_understood(
-            self._endpoint,
-            data[:4096].decode("utf-8", "replace"),
-            self._secrets,
-            partial_text=self._assembler.partial_text,
-        )
-
-    def _chunk(self, chunk: dict[str, Any]) -> list[ModelEvent]:
-        assembler = self._assembler
+    def chunk(self, chunk: dict[str, Any]) -> list[ModelEvent]:
+        """Take one `chat.completion.chunk`."""
+        assembler = self.assembler
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             assembler.usage = read_usage(usage)
@@ -318,11 +258,11 @@ class ReplyReader:
             if not isinstance(part, dict):
                 continue
             if isinstance(part.get("text"), str):
-                events += self._assembler.text(part["text"])
+                events += self.assembler.text(part["text"])
             elif isinstance(part.get("thinking"), list):
                 for each in part["thinking"]:
                     if isinstance(each, dict) and isinstance(each.get("text"), str):
-                        events += self._assembler.reasoning(each["text"])
+                        events += self.assembler.reasoning(each["text"])
         return events
 
     def _finish_reason(self, reason: str, choice: dict[str, Any]) -> None:
@@ -335,11 +275,11 @@ class ReplyReader:
                 else f"It stopped with {native!r}."
             )
             raise ModelServerError(
-                f"{self._endpoint.info.label} broke off its answer",
-                why=errors.scrub(text, self._secrets),
-                partial_text=self._assembler.partial_text,
+                f"{self.endpoint.info.label} broke off its answer",
+                why=self.scrub(text),
+                partial_text=self.assembler.partial_text,
             )
-        self._assembler.finish_reason = _FINISH.get(name, "stop")
+        self.assembler.finish_reason = _FINISH.get(name, "stop")
 
     def _call(self, delta: dict[str, Any]) -> CallDraft:
         function = delta.get("function")
@@ -360,7 +300,7 @@ class ReplyReader:
         Servers differ: some leave out the index or the id, some send index 0 for every call, some
         repeat the name with every piece.
         """
-        drafts = self._assembler.calls
+        drafts = self.assembler.calls
         known = self._by_index.get(index) if isinstance(index, int) else None
         if isinstance(index, int):
             is_other = known is not None and name and call_id and known.id and known.id != call_id

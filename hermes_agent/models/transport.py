@@ -52,6 +52,7 @@ class Reply:
     Attributes:
         headers: Response headers, names in lower case.
         content_type: Media type without parameters.
+        opening: First bytes of the body, kept while no event has come.
     """
 
     def __init__(self, endpoint: Endpoint, response: httpx2.Response, deadline: float) -> None:
@@ -60,6 +61,12 @@ class Reply:
         self._endpoint = endpoint
         self._response = response
         self._deadline = deadline
+        self.opening = b""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the whole body is one JSON value, as its media type says."""
+        return self.content_type.endswith(("/json", "+json"))
 
     async def events(self) -> AsyncIterator[tuple[list[ServerEvent], bool]]:
         """Batches of events; the flag is False for those that an abrupt end may have cut.
@@ -71,8 +78,12 @@ class Reply:
         clock = asyncio.get_running_loop().time
         stale = self._endpoint.stale_timeout_seconds
         last_event = clock()
+        saw_event = False
         async for chunk in self._chunks():
             events = decoder.feed(chunk)
+            if not saw_event and len(self.opening) < MAX_ERROR_BYTES:
+                self.opening += chunk
+                saw_event = bool(events)
             now = clock()
             if events:
                 last_event = now
