@@ -146,7 +146,8 @@ class Search:
             return self._page(self._names(outcome.lines), "file", "files with hits")
         if query.mode == "count":
             counts = sorted(line.rpartition("\0")[::2] for line in outcome.lines if "\0" in line)
-            rows = [f"{self._shown(name)}: {count}" for name, count in counts if count != "0"]
+            found = [(name, count) for name, count in counts if count != "0" and not self._is_hidden(name)]
+            rows = [f"{self._shown(name)}: {count}" for name, count in found]
             return self._page(rows, "file", "files with hits")
         return self._hits(outcome)
 
@@ -284,7 +285,7 @@ class Search:
                 current = name
                 shown.append(self._shown(name))
             text = match[3] if len(match[3]) <= MAX_LINE_CHARS else match[3][:MAX_LINE_CHARS] + " [...]"
-            shown.append(f"  {match[1]}{match[2]} {text.rstrip()}")
+            shown.append(f"  {match[1]}{match[2]} {text}".rstrip())
         has_more = count > last
         given = min(count, last) - min(self.query.offset, count)
         return self._result(shown, given, has_more, "hit", "hits")

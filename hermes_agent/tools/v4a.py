@@ -193,7 +193,7 @@ class _Reader:
 
 def _trimmed(hunk: Hunk) -> Hunk:
     """Without the blank lines that only separate it from what follows in the patch."""
-    while hunk.lines and hunk.lines[-1] == (" ", ""):
+    while not hunk.at_end and hunk.lines and hunk.lines[-1] == (" ", ""):
         hunk.lines.pop()
     return hunk
 
@@ -279,7 +279,11 @@ def _replacement(hunk: Hunk, actual: Sequence[str], level: int) -> list[str]:
     """New lines; context lines stay as the file has them."""
     if level == 0:
         return [text for mark, text in hunk.lines if mark != "-"]
-    moved = iter(reindent([text for mark, text in hunk.lines if mark == "+"], hunk.old, actual))
+    # a new line most likely takes the place of a removed one: those come first in the comparison
+    expected = [mark for mark, _ in hunk.lines if mark != "+"]
+    order = sorted(range(len(expected)), key=lambda index: expected[index] != "-")
+    quoted, found = [hunk.old[index] for index in order], [actual[index] for index in order]
+    moved = iter(reindent([text for mark, text in hunk.lines if mark == "+"], quoted, found))
     result: list[str] = []
     at = 0
     for mark, _ in hunk.lines:
