@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hermes_agent.config import shape
 from hermes_agent.config.keys import Key, format_key, get_in, has
 from hermes_agent.config.loader import LoadedConfig
 from hermes_agent.config.registry import CONFIG_VERSION, ROOT_KEYS, VERSION_KEY
 from hermes_agent.config.secret_names import masked
-from hermes_agent.config.settings import Settings
+from hermes_agent.config.settings import Settings, plain
 
 HEADLINES: tuple[Key, ...] = (
     ("model", "default"),
@@ -55,9 +56,6 @@ class Effective:
 
     def __init__(self, config: LoadedConfig) -> None:
         self._config = config
-        self._values: dict[str, Any] = {}
-        self._defaults: dict[str, Any] = {}
-        self._default_settings = Settings()
 
     def get(self, key: Key) -> Value:
         """One value; a key may also name a whole section.
@@ -65,25 +63,13 @@ class Effective:
         Raises:
             KeyError: There is no such key.
         """
-        value = get_in(self._root(key[0]), key[1:])
-        default = self._default(key)
-        return Value(key, masked(value, ".".join(key)), masked(default, ".".join(key)), self.source(key))
-
-    def _root(self, name: str) -> Any:
-        if name not in ROOT_KEYS:
-            raise KeyError(name)
-        if name not in self._values:
-            self._values[name] = self._config.settings.model_dump([name])[name]
-        return self._values[name]
-
-    def _default(self, key: Key) -> Any:
-        name = key[0]
-        if name not in self._defaults:
-            self._defaults[name] = self._default_settings.model_dump([name])[name]
-        try:
-            return get_in(self._defaults[name], key[1:])
-        except KeyError:
-            return None
+        dotted = ".".join(key)
+        default = _default(key)
+        value = default
+        if key[0] in self._config.data or default is _NONE:
+            value = plain(_reach(getattr(self._config.settings, _known(key[0])), key[1:]))
+        default = None if default is _NONE else default
+        return Value(key, masked(value, dotted), masked(default, dotted), self.source(key))
 
     def source(self, key: Key) -> str:
         """Which layer gives a value."""
@@ -111,8 +97,40 @@ class Effective:
     def all(self) -> Iterator[Value]:
         """Every leaf of every section."""
         for name in ROOT_KEYS:
-            for key in leaves((name,), self._root(name)):
+            for key in leaves((name,), plain(getattr(self._config.settings, name))):
                 yield self.get(key)
+
+
+_NONE = object()
+
+
+def _known(name: str) -> str:
+    if name not in ROOT_KEYS:
+        raise KeyError(name)
+    return name
+
+
+def _default(key: Key) -> Any:
+    """The default, from the field alone: no section is built for it. `_NONE` if there is none."""
+    field = shape.field_of(key)
+    if field is None or field.is_required():
+        if len(key) == 1 and key[0] in ROOT_KEYS:
+            return plain(getattr(Settings(), key[0]))
+        return _NONE
+    return plain(field.get_default(call_default_factory=True))
+
+
+def _reach(value: Any, parts: Key) -> Any:
+    """What is at a path of fields, names and indices."""
+    for part in parts:
+        fields = getattr(type(value), "model_fields", None)
+        if fields is None:
+            value = get_in(value, (part,))
+        elif part in fields or part in (value.model_extra or {}):
+            value = getattr(value, part)
+        else:
+            raise KeyError(part)
+    return value
 
 
 def _wrong_keys(config: LoadedConfig) -> Iterator[Key]:

@@ -19,10 +19,10 @@ from hermes_agent.config.paths import Home
 from hermes_agent.config.secret_names import is_secret_name, names
 from hermes_agent.core.errors import ConfigFileError, SettingError
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")
-_BARE = re.compile(r"[A-Za-z0-9_./:@%+,~-]+")
-_ESCAPE = re.compile(r'\\([nrt"\\$`])')
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_ASSIGNMENT = r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*"
+_BARE = r"[A-Za-z0-9_./:@%+,~-]+"
+_ESCAPE = r'\\([nrt"\\$`])'
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _ESCAPED = {
     "\\": "\\\\",
@@ -165,7 +165,7 @@ def _assignments(lines: list[str], file: str, warnings: list[str]) -> Iterator[A
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        match = _ASSIGNMENT.match(line)
+        match = re.match(_ASSIGNMENT, line)
         if match is None:
             warnings.append(f"{file} line {start + 1} is not NAME=value and was left out")
             continue
@@ -173,7 +173,7 @@ def _assignments(lines: list[str], file: str, warnings: list[str]) -> Iterator[A
         if rest.startswith('"') and _closing(rest, '"') is None:
             number, rest = _join(lines, number, rest)
         for name, value in _split(match.group(1), rest, f"{file} line {start + 1}", warnings):
-            if _NAME.fullmatch(name):
+            if re.fullmatch(_NAME, name):
                 yield Assignment(name, value, start + 1, number)
             else:
                 warnings.append(
@@ -210,7 +210,7 @@ def _split(name: str, rest: str, where: str, warnings: list[str]) -> Iterator[tu
     if closing is not None:
         inner, tail = rest[1:closing], rest[closing + 1 :].strip()
         yield name, _unescape(inner) if quote == '"' else inner
-        glued = _ASSIGNMENT.match(tail)
+        glued = re.match(_ASSIGNMENT, tail)
         if glued is not None:
             warnings.append(f"{where}: a newline is missing before {glued.group(1)}; read as two lines")
             yield from _split(glued.group(1), tail[glued.end() :], where, warnings)
@@ -248,12 +248,12 @@ def _glued(value: str) -> tuple[int, str]:
 
 
 def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: _UNESCAPED.get(match.group(1), match.group(1)), text)
+    return re.sub(_ESCAPE, lambda match: _UNESCAPED.get(match.group(1), match.group(1)), text)
 
 
 def format_line(name: str, value: str) -> str:
     """`NAME=value` with the least quoting that every reader of such files understands."""
-    if _BARE.fullmatch(value):
+    if re.fullmatch(_BARE, value):
         return f"{name}={value}"
     if "'" not in value and all(char >= " " for char in value):
         return f"{name}='{value}'"
@@ -297,7 +297,7 @@ def unset_variable(home: Home, name: str) -> bool:
 
 
 def _require_allowed(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise SettingError(
             f"{name!r} is no name of a variable", key=name, remedy="Use letters, digits and underscores."
         )

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -44,7 +43,7 @@ def replace_atomically(path: Path, data: bytes, *, mode: int | None = None) -> N
             f"Cannot write {path}: a directory stands in its place",
             remedy=f"Move the directory away: mv '{path}' '{path}.old'",
         )
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         _write_new(temporary, data, known, mode)
         try:

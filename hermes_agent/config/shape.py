@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from hermes_agent.config.keys import Key, format_key
 from hermes_agent.config.registry import ROOT_KEYS, VERSION_KEY
+from hermes_agent.core.loading import load
 
 
 def root_annotation(name: str) -> Any:
@@ -113,6 +113,12 @@ def _unknown_below(key: Key, value: object, annotation: Any) -> Iterator[Key]:
             yield from _unknown_below((*key, str(index)), item, _inner(annotation, str(index)))
 
 
+def close_matches(word: str, words: Iterable[str], cutoff: float) -> list[str]:
+    """The word that is nearest, if one is near enough."""
+    found: list[str] = load("difflib:get_close_matches")(word, list(words), 1, cutoff)
+    return found
+
+
 @cache
 def all_keys() -> tuple[str, ...]:
     """Every key of the sections, maps of sections included, dotted; free maps end where they start."""
@@ -132,18 +138,18 @@ def nearest(key: Key) -> str | None:
     if len(key) > 1 and key[0] in ROOT_KEYS:
         parent = bare(annotation_of(key[:-1]))
         if is_model(parent):
-            near = difflib.get_close_matches(key[-1], [str(name) for name in parent.model_fields], 1, 0.6)
+            near = close_matches(key[-1], [str(name) for name in parent.model_fields], 0.6)
             if near:
                 return format_key((*key[:-1], near[0]))
     elif len(key) == 1:
-        near = difflib.get_close_matches(key[0], list(ROOT_KEYS), 1, 0.75)
+        near = close_matches(key[0], list(ROOT_KEYS), 0.75)
         if near:
             return near[0]
     dotted = format_key(key)
     by_name = [known for known in all_keys() if known.endswith(f".{key[-1]}")]
     if len(by_name) == 1:
         return by_name[0]
-    near = difflib.get_close_matches(dotted, all_keys(), 1, 0.8)
+    near = close_matches(dotted, all_keys(), 0.8)
     return near[0] if near else None
 
 

@@ -6,7 +6,6 @@ A wrong value is taken out and reported; everything else keeps its effect.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hermes_agent.config import shape
 from hermes_agent.config.keys import Key, format_key, has, remove_from
 from hermes_agent.config.registry import ROOT_KEYS
 from hermes_agent.config.secret_names import MASK, masked
@@ -125,7 +125,7 @@ def _problem(key: Key, details: ErrorDetails, where: Where) -> SettingError:
     expected = details.get("ctx", {}).get("expected")
     if isinstance(expected, str) and isinstance(details["input"], str):
         names = [name.strip("'") for name in expected.replace(" or ", ", ").split(", ")]
-        near = difflib.get_close_matches(details["input"].lower(), names, 1, 0.6)
+        near = shape.close_matches(details["input"].lower(), names, 0.6)
         if near:
             remedy = (
                 f"Did you mean {near[0]!r}? hermes config set {dotted} {near[0]}"

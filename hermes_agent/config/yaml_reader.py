@@ -314,13 +314,11 @@ def _excerpt(text: str, line: int, column: int) -> str:
     return "\n".join([*shown, f"{'':>5} | {' ' * min(column, 100)}^"])
 
 
-_SECRET_LINE = re.compile(
-    r"^(\s*-?\s*[\w.-]*(?:key|token|secret|password)[\w.-]*\s*:\s*)(\S.*)$", re.IGNORECASE
-)
+_KEY_LINE = r"(?i)^(\s*-?\s*[\w.-]*(?:key|token|secret|password)[\w.-]*\s*:\s*)(\S.*)$"
 
 
 def _shown(line: str) -> str:
-    line = _SECRET_LINE.sub(lambda found: found.group(1) + "…", line.rstrip("\r"))
+    line = re.sub(_KEY_LINE, lambda found: found.group(1) + "…", line.rstrip("\r"))
     return line.replace("\t", "→")[:120]
 
 
