@@ -95,6 +95,7 @@ class AgentService:
         """
         model = self._ports.make_model(options.provider, options.model)
         toolsets = self._toolsets(options)
+        tools = self._ports.make_tools(toolsets)
         record = await self._ports.store.create(
             source=options.source,
             model=model.info.label,
@@ -102,7 +103,7 @@ class AgentService:
             user_id=options.user_id,
             model_config={"provider": model.info.provider, "toolsets": list(toolsets)},
         )
-        return await self._open(record, model, toolsets, options)
+        return await self._open(record, model, tools, options)
 
     async def resume(self, record: SessionRecord, options: SessionOptions) -> Session:
         """Open a stored session; its model, toolsets and prompt are used again unless options say otherwise.
@@ -121,7 +122,7 @@ class AgentService:
         toolsets = options.toolsets or (
             [str(name) for name in stored] if isinstance(stored, list) else self._toolsets(options)
         )
-        session = await self._open(record, model, toolsets, options)
+        session = await self._open(record, model, self._ports.make_tools(toolsets), options)
         if record.ended_at is not None:
             await self._ports.store.reopen(record.id)
         return session
@@ -134,7 +135,7 @@ class AgentService:
         return options.toolsets if options.toolsets is not None else self._ports.toolsets_for(options.source)
 
     async def _open(
-        self, record: SessionRecord, model: Model, toolsets: Sequence[str], options: SessionOptions
+        self, record: SessionRecord, model: Model, tools: Sequence[Tool], options: SessionOptions
     ) -> Session:
         max_turns = options.max_turns or self.settings.agent.max_turns
         if max_turns < 1:
@@ -153,7 +154,7 @@ class AgentService:
                     record=record,
                     store=self._ports.store,
                     model=model,
-                    tools=self._ports.make_tools(toolsets),
+                    tools=tools,
                     environment=environment,
                     gate=ApprovalGate(
                         settings.approvals,

@@ -269,6 +269,9 @@ class Session:
             await run.result()
         await self._parts.environment.aclose()
         await self.model.aclose()
+        if self._parts.is_stored and not self._messages and not self.record.message_count:
+            # Opened and left without a word: nothing anybody would look for in a list.
+            await self._parts.store.delete(self.id)
         self._held.close()
 
 

@@ -548,3 +548,9 @@ async def test_every_event_has_a_json_form(open_session) -> None:
     assert lines[-1]["type"] == "run_finished"
     assert {"tool_call_started", "tool_call_finished", "text_delta"} <= {line["type"] for line in lines}
     assert ToolCallStarted.__name__
+
+
+async def test_a_session_that_was_never_used_leaves_no_trace(open_session, store: SqliteStore) -> None:
+    opened = await open_session(["unused"])
+    await opened.session.aclose()
+    assert await store.list() == []
