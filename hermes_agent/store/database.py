@@ -7,7 +7,6 @@ descriptor of a file drops all POSIX locks the process holds on it.
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import time
 from contextlib import suppress
@@ -49,6 +48,7 @@ def connect(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Co
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=busy_timeout_ms / 1000
     )
+    connection.text_factory = _lenient_text
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
@@ -63,6 +63,7 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=BUSY_TIMEOUT_MS / 1000,
     )
+    connection.text_factory = _lenient_text
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
@@ -128,5 +129,12 @@ def rollback(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
+def _lenient_text(value: bytes) -> str:
+    """Text of other programs may be broken; that must not keep the rest from being read."""
+    return value.decode("utf-8", "replace")
+
+
 def _wait() -> None:
-    time.sleep(random.uniform(*BUSY_JITTER_SECONDS))  # noqa: S311 - jitter, not a secret
+    low, high = BUSY_JITTER_SECONDS
+    # Not the random module: importing it costs more than the rest of this package.
+    time.sleep(low + (high - low) * os.urandom(1)[0] / 255)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import sqlite3
 import time
 from typing import Final
@@ -20,7 +20,7 @@ _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u206
 def new_session_id(source: str, now: float | None = None) -> str:
     """`YYYYMMDD_HHMMSS_` (local time) and 6 hex digits, 8 for sessions of the gateway."""
     stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now))
-    return f"{stamp}_{secrets.token_hex(3 if source in _LOCAL_SOURCES else 4)}"
+    return f"{stamp}_{os.urandom(3 if source in _LOCAL_SOURCES else 4).hex()}"
 
 
 def clean_title(title: str) -> str | None:

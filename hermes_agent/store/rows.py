@@ -55,22 +55,23 @@ _INLINE_IMAGE: Final = "data:"
 def encode(message: Message) -> Row:
     """The values of `COLUMNS` for a message."""
     if isinstance(message, UserMessage):
-        return _row(role="user", content=_clean(message.text), parts=_encode_parts(message))
+        return _row(role="user", content=clean(message.text), parts=_encode_parts(message.parts))
     if isinstance(message, ToolMessage):
         return _row(
             role="tool",
-            content=_clean(message.text),
-            tool_call_id=_clean(message.tool_call_id),
-            tool_name=_clean(message.tool_name),
-            parts=_dump([_encode_part(image) for image in message.images]) if message.images else None,
+            content=clean(message.text),
+            tool_call_id=clean(message.tool_call_id),
+            tool_name=clean(message.tool_name),
+            parts=_encode_parts((*_text_part(message.text), *message.images)),
             is_error=1 if message.is_error else None,
         )
     return _row(
         role="assistant",
-        content=_clean(message.text),
+        content=clean(message.text),
         tool_calls=_dump([_encode_call(call) for call in message.tool_calls]) if message.tool_calls else None,
         finish_reason=message.finish_reason,
-        reasoning=None if message.reasoning is None else _clean(message.reasoning),
+        parts=_encode_parts(_text_part(message.text)),
+        reasoning=None if message.reasoning is None else clean(message.reasoning),
         **_encode_provider_data(message.provider_data),
     )
 
@@ -123,7 +124,7 @@ def _row(**values: Any) -> Row:
     return tuple(values.get(column) for column in COLUMNS)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """The text without lone surrogates, which UTF-8 (and so SQLite) cannot hold."""
     try:
         text.encode()
@@ -171,7 +172,7 @@ def _encode_provider_data(data: dict[str, Any] | None) -> dict[str, str]:
     values: dict[str, str] = {}
     rest: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "reasoning_content" and isinstance(value, str) and value == _clean(value):
+        if key == "reasoning_content" and isinstance(value, str) and value == clean(value):
             values[key] = value
         elif key in _JSON_COLUMNS and value is not None:
             values[key] = _dump(value)
@@ -204,23 +205,36 @@ def _decode_assistant(row: Sequence[Any]) -> AssistantMessage:
     if reason not in _FINISH_REASONS:
         reason = "tool_calls" if calls else "stop"
     reasoning = row[6] if isinstance(row[6], str) else None
-    return AssistantMessage(content_text(row[1]), calls, reasoning, _decode_provider_data(row), reason)
+    return AssistantMessage(_text_of(row), calls, reasoning, _decode_provider_data(row), reason)
 
 
 def _decode_tool(row: Sequence[Any]) -> ToolMessage:
-    images: tuple[ImagePart, ...] = ()
+    parts = (_load_parts(row[11]) if row[11] else None) or ()
+    images = tuple(part for part in parts if isinstance(part, ImagePart))
+    return ToolMessage(_as_text(row[2]), _as_text(row[4]), _text_of(row), images, bool(row[13]))
+
+
+def _text_of(row: Sequence[Any]) -> str:
+    """`content`, or what `parts` says it really is."""
     if row[11]:
-        images = tuple(part for part in _load_parts(row[11]) or () if isinstance(part, ImagePart))
-    return ToolMessage(_as_text(row[2]), _as_text(row[4]), content_text(row[1]), images, bool(row[13]))
+        for part in _load_parts(row[11]) or ():
+            if isinstance(part, TextPart):
+                return part.text
+    return content_text(row[1])
 
 
-def _encode_parts(message: UserMessage) -> str | None:
-    """JSON parts, unless `content` alone gives the same message back."""
-    if len(message.parts) == 1 and isinstance(part := message.parts[0], TextPart):
-        is_plain = not _may_be_structured(part.text) and part.text == _clean(part.text)
-        if is_plain:
-            return None
-    return _dump([_encode_part(part) for part in message.parts])
+def _text_part(text: str) -> tuple[TextPart, ...]:
+    """The text as a part if `content` cannot hold it so that it is read back the same, else nothing."""
+    return (TextPart(text),) if _may_be_structured(text) or text != clean(text) else ()
+
+
+def _encode_parts(parts: Sequence[Part]) -> str | None:
+    """JSON parts, unless `content` alone gives the same back."""
+    if not parts or (
+        len(parts) == 1 and isinstance(text := parts[0], TextPart) and not _text_part(text.text)
+    ):
+        return None
+    return _dump([_encode_part(part) for part in parts])
 
 
 def _encode_part(part: Part) -> dict[str, Any]:

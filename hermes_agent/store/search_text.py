@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Any, Final
 
-from hermes_agent.store.rows import calls_of, content_text
+from hermes_agent.store.rows import calls_of, clean, content_text
 
 INDEX_FORMAT: Final = 1
 """Raise it when this module changes what is indexed: indexes of another format are built anew."""
@@ -46,7 +46,7 @@ def searchable(role: str, content: Any, tool_name: Any, tool_calls: Any) -> str:
         text = text[:_LONGEST]
     if tool_calls:
         lines = [f"{call.name} {_readable(call.arguments[:_ARGUMENTS])}" for call in calls_of(tool_calls)]
-        text = "\n".join([text, *lines] if text else lines)
+        text = clean("\n".join([text, *lines] if text else lines))
     return text
 
 

@@ -20,7 +20,7 @@ from hermes_agent.store.identifiers import (
     split_title,
     titles_like,
 )
-from hermes_agent.store.rows import content_text, load_json
+from hermes_agent.store.rows import clean, content_text, load_json
 
 PREVIEW_LENGTH: Final = 80
 
@@ -80,7 +80,7 @@ def create(connection: sqlite3.Connection, new: NewSession) -> SessionRecord:
             _dump(new.model_config) if new.model_config else None,
             new.parent_session_id,
             now,
-            new.cwd,
+            clean(new.cwd) if new.cwd else None,
             title,
         ),
     )
@@ -95,15 +95,23 @@ def get(connection: sqlite3.Connection, session_id: str) -> SessionRecord:
     return _record(row)
 
 
-def resolve(connection: sqlite3.Connection, reference: str) -> SessionRecord:
+def resolve(connection: sqlite3.Connection, reference: str, *, exact_title: bool = False) -> SessionRecord:
     """By id, title (newest of its numbered forms) or unique beginning of an id.
+
+    Args:
+        connection: Where to look.
+        reference: What the person typed.
+        exact_title: Take the session of exactly this title, if there is one, not the newest of
+            `title`, `title #2` …
 
     Raises:
         SessionNotFoundError: None or several match.
     """
-    reference = reference.strip()
+    reference = clean(reference).strip()
     if _exists(connection, reference):
         return get(connection, reference)
+    if exact_title and (named := _named(connection, reference)) is not None:
+        return get(connection, named)
     titled = _resolve_title(connection, reference)
     if titled is not None:
         return get(connection, titled)
@@ -142,12 +150,22 @@ def list_sessions(
 ) -> list[SessionRecord]:
     """Most recently active first; archived ones are left out."""
     chosen = connection.execute(
-        "SELECT s.id FROM sessions s WHERE s.archived IS NOT 1"  # noqa: S608
+        "SELECT s.id FROM sessions s WHERE s.archived IS NOT 1 AND s.id IS NOT NULL"  # noqa: S608
         " AND (?1 IS NULL OR s.source = ?1)"
         f" ORDER BY {_LAST_ACTIVE} DESC, s.rowid DESC LIMIT ?2 OFFSET ?3",
         (source, limit, offset),
     ).fetchall()
     return [get(connection, identifier) for (identifier,) in chosen]
+
+
+def identifiers(connection: sqlite3.Connection, *, source: str | None = None) -> list[str]:
+    """Ids of all sessions, archived ones too, oldest first."""
+    rows = connection.execute(
+        "SELECT id FROM sessions WHERE id IS NOT NULL AND (?1 IS NULL OR source = ?1)"
+        " ORDER BY started_at, rowid",
+        (source,),
+    )
+    return [identifier for (identifier,) in rows]
 
 
 def update(
@@ -166,7 +184,9 @@ def update(
     """
     if not _exists(connection, session_id):
         raise _not_found(connection, session_id)
-    values: dict[str, str | None] = {name: value for name, value in columns.items() if value is not None}
+    values: dict[str, str | None] = {
+        name: clean(value) for name, value in columns.items() if value is not None
+    }
     if title is not None:
         values["title"] = clean_title(title)
         if values["title"]:
@@ -242,6 +262,13 @@ def children(connection: sqlite3.Connection, session_id: str) -> list[SessionRec
         "SELECT id FROM sessions WHERE parent_session_id = ? ORDER BY started_at, rowid", (session_id,)
     ).fetchall()
     return [get(connection, identifier) for (identifier,) in rows]
+
+
+def _named(connection: sqlite3.Connection, title: str) -> str | None:
+    row = connection.execute(
+        "SELECT id FROM sessions WHERE title = ? ORDER BY started_at DESC", (title,)
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _resolve_title(connection: sqlite3.Connection, title: str) -> str | None:

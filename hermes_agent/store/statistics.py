@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from hermes_agent.core.model import Usage
 from hermes_agent.store import search_index
@@ -34,6 +35,10 @@ class Statistics:
     newest: float | None
     waiting_for_index: int
     old_index_tables: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON-compatible values."""
+        return dataclasses.asdict(self)
 
 
 def collect(connection: sqlite3.Connection) -> Statistics:

@@ -96,9 +96,11 @@ class SqliteStore:
         """Load by exact id. Raises `SessionNotFoundError`."""
         return await self._readers.run(partial(sessions.get, session_id=session_id))
 
-    async def resolve(self, reference: str) -> SessionRecord:
-        """Find by id, title or unique id prefix. Raises `SessionNotFoundError`."""
-        return await self._readers.run(partial(sessions.resolve, reference=reference))
+    async def resolve(self, reference: str, *, exact_title: bool = False) -> SessionRecord:
+        """Find by id, title or unique id prefix; see `sessions.resolve`. Raises `SessionNotFoundError`."""
+        return await self._readers.run(
+            partial(sessions.resolve, reference=reference, exact_title=exact_title)
+        )
 
     async def latest(self, *, source: str | None = None, title: str | None = None) -> SessionRecord | None:
         """The session that was active last."""
@@ -213,6 +215,10 @@ class SqliteStore:
         """Sessions not used since `before` (Unix time), oldest first: what `prune` would remove."""
         return await self._readers.run(partial(sessions.inactive_since, before=before, source=source))
 
+    async def identifiers(self, *, source: str | None = None) -> builtins.list[str]:
+        """Ids of all sessions, archived ones too, oldest first."""
+        return await self._readers.run(partial(sessions.identifiers, source=source))
+
     async def statistics(self) -> statistics.Statistics:
         """Counts and sizes."""
         return await self._readers.run(statistics.collect)
@@ -220,6 +226,10 @@ class SqliteStore:
     async def index_step(self) -> IndexProgress:
         """Index some more of the messages that wait; call until nothing waits."""
         return await self._writer.run(_index_step)
+
+    async def rebuild_index(self) -> None:
+        """Empty the search index; messages are indexed anew in idle moments or by `index_step`."""
+        await self._writer.run(search_index.reset)
 
     async def compact(self, *, drop_old_index: bool = False) -> None:
         """Merge the search index and give free space back to the disk; may take minutes.

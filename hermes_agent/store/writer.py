@@ -73,10 +73,14 @@ class Writer:
             StoreError: The database cannot be opened.
         """
         loop = asyncio.get_running_loop()
-        opened: asyncio.Future[bool] = loop.create_future()
-        self._queue.put(_Job(has_idle_work, loop, opened, in_transaction=False))
+        opened: asyncio.Future[None] = loop.create_future()
+
+        def look(connection: sqlite3.Connection) -> None:
+            self._has_idle_work = has_idle_work(connection)
+
+        self._queue.put(_Job(look, loop, opened, in_transaction=False))
         self._thread.start()
-        self._has_idle_work = await asyncio.shield(opened)
+        await opened
 
     async def run(
         self, work: Callable[[sqlite3.Connection], ResultT], *, in_transaction: bool = True
@@ -109,12 +113,12 @@ class Writer:
         assert first is not None
         try:
             connection = self._open_connection()
-            is_pending = first.work(connection)
+            first.work(connection)
         except Exception as error:  # noqa: BLE001 - the caller of start() gets it
             _fail([first], self._mapped(error))
             self._is_closed = True
             return
-        _deliver([(first, is_pending)])
+        _deliver([(first, None)])
         try:
             while (jobs := self._collect(connection)) is not None:
                 self._execute(connection, jobs)
