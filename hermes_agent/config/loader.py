@@ -206,11 +206,11 @@ def _first(problems: list[ConfigError]) -> ConfigError:
 
 
 def _secrets(value: object, key: Key) -> list[str]:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return [found for name, item in value.items() for found in _secrets(item, (*key, str(name)))]
     if isinstance(value, list):
         return [found for index, item in enumerate(value) for found in _secrets(item, (*key, str(index)))]
-    text = value.strip() if isinstance(value, str) else ""
-    if len(text) < _MIN_SECRET_CHARS or expansion.has_template(text):
+    if not isinstance(value, str) or not is_secret_setting(".".join(key)):
         return []
-    return [text] if is_secret_setting(".".join(key)) else []
+    text = value.strip().removeprefix("Bearer ").strip()
+    return [text] if len(text) >= _MIN_SECRET_CHARS and not expansion.has_template(text) else []

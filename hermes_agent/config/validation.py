@@ -79,11 +79,14 @@ def _section(name: str, value: Any, where: Where, problems: list[SettingError]) 
             return model.model_validate(holder[name])
         except ValidationError as error:
             before = len(seen)
+            wrong = []
             for details in error.errors(include_url=False):
                 key = _key(name, root.is_field, details)
                 if key not in seen:
                     seen.add(key)
                     problems.append(_problem(key, details, where))
+                wrong.append(key)
+            for key in reversed(wrong):  # From the end, so that list indices stay true.
                 _take_out(holder, key)
             if len(seen) == before:  # Nothing new was found: give up on the whole.
                 return None

@@ -22,6 +22,8 @@ except ImportError:  # pragma: no cover  # a PyYAML built without libyaml
     from yaml import SafeLoader as _Base  # type: ignore[assignment]
 
 _MAX_NODES = 100_000
+_MAX_DEPTH = 100
+_SUSPICIOUS_OPENINGS = 5_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
@@ -149,12 +151,13 @@ def parse(data: bytes, path: Path) -> YamlDocument:
     text = _decode(data, path)
     loader = _Loader(text)
     try:
+        _refuse_depth(text, path)
         root = loader.get_single_node()
         warnings = tuple(_inspect(root, path, text)) if root is not None else ()
         content = loader.construct_document(root) if root is not None else None
     except yaml.MarkedYAMLError as error:
         raise _broken(error, path, text) from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise ConfigFileError(
             f"{path} is not valid YAML",
             path=path,
@@ -213,6 +216,31 @@ def _decode(data: bytes, path: Path) -> str:
     return text
 
 
+def _refuse_depth(text: str, path: Path) -> None:
+    """Refuse nesting that the parser, which recurses in C, would not survive."""
+    if sum(text.count(opening) for opening in ("[", "{", "- ", "? ")) < _SUSPICIOUS_OPENINGS:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise _too_deep(path, event.start_mark.line, event.start_mark.column, text)
+
+
+def _too_deep(path: Path, line: int, column: int, text: str) -> ConfigFileError:
+    return ConfigFileError(
+        f"{path} line {line + 1}, column {column + 1}: nested too deep",
+        path=path,
+        line=line + 1,
+        column=column + 1,
+        why=_excerpt(text, line, column),
+        remedy=_EDIT,
+    )
+
+
 def _inspect(root: yaml.Node, path: Path, text: str) -> Iterator[str]:
     """Refuse what would never end or never fit; yield a warning for each duplicate key."""
     count = 0
@@ -230,6 +258,8 @@ def _inspect(root: yaml.Node, path: Path, text: str) -> Iterator[str]:
                 why=f"{why}\n{_excerpt(text, node.start_mark.line, node.start_mark.column)}",
                 remedy="Write the values out instead of using `*alias`.",
             )
+        if len(parents) > _MAX_DEPTH:
+            raise _too_deep(path, node.start_mark.line, node.start_mark.column, text)
         inner = (*parents, id(node))
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
@@ -250,12 +280,14 @@ def _inspect(root: yaml.Node, path: Path, text: str) -> Iterator[str]:
 
 
 def _text_keys(value: Any) -> Any:
-    """Keys as text, whatever they look like (`3000: x`)."""
+    """Keys as text, whatever they look like (`3000: x`); values of odd tags (`!!binary`) too."""
     if isinstance(value, dict):
         return {_key_text(key): _text_keys(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_text_keys(item) for item in value]
-    return value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _key_text(key: object) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 # Otherwise the first model looks through the metadata of every installed package for plug-ins of pydantic.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
@@ -34,3 +34,11 @@ class Section(BaseModel):
         if isinstance(data, Mapping):
             return {key: value for key, value in data.items() if value is not None}
         return data
+
+
+def _word(value: Any) -> Any:
+    return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+Word = Annotated[str, BeforeValidator(_word)]
+"""A text that may also be written as a bare `true` or `false`: values of variables and headers."""

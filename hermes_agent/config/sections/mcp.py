@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hermes_agent.config.sections.base import Section
+from hermes_agent.config.sections.base import Section, Word
 
 
 class McpToolFilterSettings(Section):
@@ -67,13 +67,13 @@ class McpServerSettings(Section):
     """Program to start; speaks over its standard input and output."""
     args: list[str] = Field(default_factory=list)
     """Its arguments."""
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, Word] = Field(default_factory=dict)
     """Added to its environment, which holds no secrets otherwise."""
     cwd: str = ""
     """Where it starts; empty means the home directory."""
     url: str = ""
     """Address of a remote server."""
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, Word] = Field(default_factory=dict)
     """Sent with every request to `url`."""
     auth: Literal["", "oauth"] = ""
     """`oauth` signs in with OAuth 2.1."""

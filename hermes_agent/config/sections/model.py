@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hermes_agent.config.sections.base import Section
+from hermes_agent.config.sections.base import Section, Word
 
 ApiMode = Literal["chat_completions", "codex_responses", "anthropic_messages", "demo"]
 
@@ -30,7 +30,7 @@ class ModelSettings(Section):
     """Most tokens in one answer; null leaves it to the provider."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     """How hard to think; null leaves it to the provider."""
-    default_headers: dict[str, str] = Field(default_factory=dict)
+    default_headers: dict[str, Word] = Field(default_factory=dict)
     """Sent with every request to the model."""
     openai_runtime: Literal["auto", "codex_app_server"] = "auto"
     """Runtime for OpenAI models."""
