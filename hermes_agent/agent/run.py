@@ -70,6 +70,10 @@ class Run:
         """Wait for the end."""
         return await asyncio.shield(self._finished)
 
+    def add_done_callback(self, callback: Callable[[RunFinished], None]) -> None:
+        """Call back on the event loop when the run has ended."""
+        self._finished.add_done_callback(lambda future: callback(future.result()))
+
     @property
     def is_finished(self) -> bool:
         """Whether the run has ended."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from hermes_agent.agent.session import Session, SessionParts
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import UsageError
+from hermes_agent.core.events import RunFinished
 from hermes_agent.core.model import Model
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
@@ -53,6 +54,10 @@ class SessionOptions:
     principal: str = "owner"
 
 
+async def _no_sections(_record: SessionRecord) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class AgentPorts:
     """What the agent needs from the layers beside it.
@@ -65,6 +70,10 @@ class AgentPorts:
         read_soul: The text of SOUL.md, or an empty string.
         remember_rules: Stores approval rules for good.
         toolsets_for: Toolset names of a surface.
+        prompt_sections: Further blocks of the system prompt (memory, skills index), asked for once per
+            session, when its prompt is built.
+        run_observers: Told about every run of stored sessions after it ended; they must not raise and
+            must not wait for anything slow (start a task instead).
     """
 
     store: SessionStore
@@ -75,7 +84,8 @@ class AgentPorts:
     read_soul: Callable[[], str]
     remember_rules: Callable[[Iterable[str]], None]
     toolsets_for: Callable[[str], Sequence[str]]
-    prompt_sections: Callable[[], Sequence[str]] = field(default=tuple)
+    prompt_sections: Callable[[SessionRecord], Awaitable[Sequence[str]]] = field(default=_no_sections)
+    run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
 
 
 class AgentService:
@@ -147,7 +157,7 @@ class AgentService:
             environment = self._ports.make_environment(record.id)
 
             async def build_prompt() -> str:
-                return await self._build_prompt(environment, options, warnings)
+                return await self._build_prompt(record, environment, options, warnings)
 
             session = Session(
                 SessionParts(
@@ -170,6 +180,7 @@ class AgentService:
                     principal=options.principal,
                     reasoning_effort=settings.model.reasoning_effort,
                     warnings=warnings,
+                    run_observers=self._ports.run_observers,
                 )
             )
             session.max_turns = max_turns
@@ -179,7 +190,11 @@ class AgentService:
         return session
 
     async def _build_prompt(
-        self, environment: Environment, options: SessionOptions, warnings: list[str]
+        self,
+        record: SessionRecord,
+        environment: Environment,
+        options: SessionOptions,
+        warnings: list[str],
     ) -> str:
         soul = "" if options.ignores_rules else self._ports.read_soul()
         if soul and (reason := find_orders(soul)) is not None:
@@ -197,6 +212,6 @@ class AgentService:
             project_rules_path=rules.path if rules else "",
             project_rules=rules.text if rules else "",
             personality=get_personality(name, self.settings.agent.personalities) if name else "",
-            sections=self._ports.prompt_sections(),
+            sections=await self._ports.prompt_sections(record),
         )
         return build_system_prompt(parts)

@@ -18,6 +18,7 @@ from hermes_agent.agent.tool_runner import ToolRunner
 from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
+from hermes_agent.core.events import RunFinished
 from hermes_agent.core.messages import (
     AssistantMessage,
     Message,
@@ -58,6 +59,7 @@ class SessionParts:
     principal: str = "owner"
     reasoning_effort: ReasoningEffort | None = None
     warnings: list[str] = field(default_factory=list)
+    run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
 
 
 class Session:
@@ -147,7 +149,12 @@ class Session:
         run = Run(is_interactive=is_interactive)
         self._run = run
         run.begin(RunLoop(self, user).execute)
+        run.add_done_callback(self._tell_observers)
         return run
+
+    def _tell_observers(self, finished: RunFinished) -> None:
+        for observe in self._parts.run_observers:
+            observe(self, finished)
 
     def add_note(self, text: str) -> None:
         """Tell the agent something with the next message it gets (never rewrites the prefix)."""
