@@ -18,7 +18,9 @@ MAX_CHARS = 8_000
 _NEWS = re.compile(r"\n\n(?=\[(?:hermes\]|The user says|Project rules))")
 _STEERING = re.compile(r"\[The user says, while you work\]\n(.*?)(?=\n\n\[|\Z)", re.DOTALL)
 _DENIED = re.compile(r"(?:error: )?(?:denied|refused|not run\b|blocked)", re.IGNORECASE)
-_NOTE = re.compile(r"\[((?:lines|encoding|No |\d+\+? (?:hits?|files?|matches)).*)\]")
+_NOTE = re.compile(r"\[((?:lines|encoding) .*)\]")
+_ANY_NOTE = re.compile(r"\[(.*)\]")
+_NUMBERED = re.compile(r"\s*\d+\|")
 _EMPTY = re.compile(r" is empty\.\Z")
 _LANGUAGES = {
     ".py": "python", ".md": "markdown", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json",
@@ -100,7 +102,9 @@ def report(action: Action, result: ToolMessage) -> Outcome:
     """Tell the outcome of an action that used a tool."""
     text = body_of(result)
     if _DENIED.match(text):
-        return Outcome(f"That was not approved, so nothing was done.\n\n> {_quote(text)}", is_ok=False)
+        # What follows the first sentence is meant for models that can draw conclusions.
+        reason = re.split(r"(?<=[.;]) ", _quote(text).removeprefix("Error: "))[0]
+        return Outcome(f"That was not approved, so nothing was done.\n\n> {reason}", is_ok=False)
     if result.tool_name == "terminal" and (ran := _ran(text)):
         return _command(action, ran)
     if result.is_error or text.startswith("Error"):
@@ -110,6 +114,8 @@ def report(action: Action, result: ToolMessage) -> Outcome:
         return _found(action, text)
     if action.kind == "todo":
         return Outcome(_tasks(text))
+    if action.kind == "clarify" and text.startswith("No answer"):
+        return Outcome("I asked a question, but nobody answered.", is_ok=False)
     if action.kind == "clarify":
         return Outcome(f"You answered: **{_quote(text)}**. (I only repeat it: I have no opinion.)")
     return Outcome(_done(action, text))
@@ -174,7 +180,7 @@ def _listing(path: str, output: str) -> str:
 def _found(action: Action, text: str) -> Outcome:
     lines = text.split("\n")
     notes: list[str] = []
-    while lines and (note := _NOTE.fullmatch(lines[-1])):
+    while lines and (note := (_NOTE if action.kind == "read" else _ANY_NOTE).fullmatch(lines[-1])):
         notes.insert(0, note[1])
         lines.pop()
     shown = "\n".join(lines)
@@ -182,9 +188,11 @@ def _found(action: Action, text: str) -> Outcome:
     if action.kind == "read":
         if _EMPTY.search(shown) and "\n" not in shown:
             return Outcome(f"`{action.subject}` is empty.")
+        if all(map(_NUMBERED.match, lines)):
+            shown = "\n".join(line.partition("|")[2] for line in lines)
         return Outcome(f"`{action.subject}`:\n\n{fenced(shown, _language(action.subject))}{below}")
     if not shown.strip():
-        return Outcome(notes[0] + "." if notes else f"Nothing was found for `{_short(action.subject)}`.")
+        return Outcome(f"{notes[0]}." if notes else f"Nothing was found for `{_short(action.subject)}`.")
     heading = {
         "search": f"What I found for `{_short(action.subject)}`:",
         "processes": "Background processes:",
