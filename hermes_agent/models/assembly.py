@@ -207,9 +207,9 @@ class ReplyAssembler:
         calls: list[ToolCall] = []
         taken: set[str] = set()
         for draft, text in zip(drafts, arguments, strict=True):
-            if not ends_well and text and parse_object(text) is None:
-                if self.finish_reason is None:
-                    raise self.cut("The stream ended in the middle of a tool call.")
+            if self.finish_reason is None and text and parse_object(text) is None:
+                raise self.cut("The stream ended in the middle of a tool call.")
+            if self.finish_reason is not None and not ends_well and parse_object(text) is None:
                 continue  # half a call: the model hit its output limit while writing it
             call_id = _unique(draft.id, lambda each: is_free(each) and each not in taken)
             taken.add(call_id)

@@ -49,7 +49,7 @@ DIAGNOSTIC_HEADERS = (
 )
 
 _OVERFLOW = re.compile(
-    r"context[ _]length|context[ _]window|maximum context|context_length_exceeded|too many (input )?tokens"
+    r"context[ _](length|window|size)|maximum context|context_length_exceeded|too many (input )?tokens"
     r"|prompt is too long|input is too long"
     r"|exceeds? the (maximum|max|available context|model'?s)[^.]{0,40}(token|context|length)"
     r"|maximum (number of )?(input )?tokens|max[_ ]?prompt[_ ]?tokens|reduce the length|input token count"

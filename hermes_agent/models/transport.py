@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import TypeAlias
 
 import httpx2
 
@@ -23,14 +23,12 @@ from hermes_agent.models.sse import EventDecoder, ServerEvent
 KEEP_ALIVE_SECONDS = 120.0
 """Tools may run for a while between two requests; a TLS handshake costs more than an idle socket."""
 MAX_ERROR_BYTES = 64 * 1024
+DRAIN_SECONDS = 0.1
+"""How long the end of a body is waited for after the end marker, so that the connection can be used again."""
 
 
-class Post(Protocol):
-    """Sends one POST and returns the response, its body not yet read."""
-
-    def __call__(self, path: str, body: bytes, timeout: httpx2.Timeout) -> Awaitable[httpx2.Response]:
-        """Send."""
-        ...
+Post: TypeAlias = Callable[[str, bytes, httpx2.Timeout], Awaitable[httpx2.Response]]
+"""Sends a body to a path and returns the response, its body not yet read."""
 
 
 def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
@@ -59,7 +57,7 @@ class Reply:
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._endpoint = endpoint
-        self._response = response
+        self._bytes = response.aiter_bytes()
         self._deadline = deadline
         self.opening = b""
 
@@ -96,6 +94,13 @@ class Reply:
         if rest:
             yield rest, False
 
+    async def drain(self) -> None:
+        """Read the little that may follow the end marker."""
+        with contextlib.suppress(TimeoutError, httpx2.HTTPError, httpx2.StreamError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for _ in self._bytes:
+                    pass
+
     async def body(self) -> bytes:
         """The whole body."""
         return b"".join([chunk async for chunk in self._chunks()])
@@ -103,11 +108,10 @@ class Reply:
     async def _chunks(self) -> AsyncIterator[bytes]:
         endpoint = self._endpoint
         stale = endpoint.stale_timeout_seconds
-        chunks = self._response.aiter_bytes()
         try:
             while True:
                 async with asyncio.timeout(stale):
-                    chunk = await anext(chunks)
+                    chunk = await anext(self._bytes)
                 yield chunk
         except StopAsyncIteration:
             return
