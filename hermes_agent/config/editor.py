@@ -20,7 +20,9 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from hermes_agent.config import expansion, migrations, shape, validation, yaml_reader
 from hermes_agent.config.casting import cast, nix_name, nix_value
@@ -322,9 +324,39 @@ def _require_valid(home: Home, wanted: dict[str, Any], key: Key) -> None:
             )
 
 
+class _Float(float):
+    """A number with a fraction as it was written: the library would round what it writes back."""
+
+    text = ""
+
+
+class _Constructor(RoundTripConstructor):
+    """Keeps the text of numbers."""
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes the text of numbers back."""
+
+
+def _construct_float(_constructor: object, node: Any) -> _Float:
+    value = _Float(yaml_reader.number(node.value))
+    value.text = node.value
+    return value
+
+
+def _represent_float(representer: Any, value: _Float) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:float", value.text)
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:float", _construct_float)
+_Representer.add_representer(_Float, _represent_float)
+
+
 def _edited(text: str, edit: Edit, document: YamlDocument) -> str:
     """The text after an edit through the library that keeps comments."""
     editor = YAML()
+    editor.Constructor = _Constructor
+    editor.Representer = _Representer
     editor.preserve_quotes = True
     editor.allow_duplicate_keys = True
     editor.width = 10**9

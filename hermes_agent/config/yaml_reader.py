@@ -54,6 +54,12 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(text.lstrip("+"), 10)
 
 
+def number(text: str) -> float:
+    """A number as YAML writes it: `.5`, `1e3`, `-.inf`."""
+    lowered = text.lower().replace("_", "")
+    return float(lowered.replace(".inf", "inf").replace(".nan", "nan"))
+
+
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
@@ -226,8 +232,9 @@ def _refuse_depth(text: str, path: Path) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _MAX_DEPTH:
-            raise _too_deep(path, event.start_mark.line, event.start_mark.column, text)
+        mark = event.start_mark
+        if depth > _MAX_DEPTH and mark is not None:
+            raise _too_deep(path, mark.line, mark.column, text)
 
 
 def _too_deep(path: Path, line: int, column: int, text: str) -> ConfigFileError:
