@@ -28,7 +28,7 @@ FORMAT: Final = 1
 _SKIPPED_FOLDERS: Final = frozenset(
     {"cache", "run", "backups", "checkpoints", "hermes-agent", ".venv", "venv", "node_modules", "__pycache__"}
 )
-_SKIPPED_SUFFIXES: Final = ("-wal", "-shm", "-journal", ".lock", ".pid", ".sock", ".tmp", ".pyc")
+_SKIPPED_SUFFIXES: Final = ("-wal", "-shm", "-journal", "-guard", ".lock", ".pid", ".sock", ".tmp", ".pyc")
 _DATABASE_SUFFIXES: Final = (".db", ".sqlite", ".sqlite3")
 _SQLITE_HEADER: Final = b"SQLite format 3\x00"
 _QUICK: Final = frozenset({"state.db", "config.yaml", ".env", "auth.json", "SOUL.md", "memories", "cron"})

@@ -49,6 +49,7 @@ def connect(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Co
         path, isolation_level=None, check_same_thread=False, timeout=busy_timeout_ms / 1000
     )
     connection.text_factory = _lenient_text
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the writer does it, see guard.py
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection

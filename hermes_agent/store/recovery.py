@@ -173,7 +173,6 @@ def salvage(source: Path, target: Path) -> Salvaged:
         report.restored_sessions = _restore_sessions(new)
         search_index.reset(new)
         commit(new, target)
-        new.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return report
 
 

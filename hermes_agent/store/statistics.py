@@ -92,7 +92,6 @@ def prepare_compaction(connection: sqlite3.Connection, *, drop_old_index: bool) 
 def vacuum(connection: sqlite3.Connection) -> None:
     """Write the file anew without free pages."""
     connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _old_index_tables(connection: sqlite3.Connection) -> tuple[str, ...]:

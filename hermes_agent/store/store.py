@@ -15,6 +15,7 @@ from hermes_agent.core.model import Usage
 from hermes_agent.core.session import DraftKind, SearchHit, SessionRecord, StoredMessage
 from hermes_agent.store import conversation, identifiers, search_index, sessions, statistics
 from hermes_agent.store.database import connect, enable_wal, prepare_file
+from hermes_agent.store.guard import CheckpointGuard
 from hermes_agent.store.migrate import STORE_VERSION, current_version, migrate
 from hermes_agent.store.readers import Readers
 from hermes_agent.store.search import search
@@ -51,15 +52,16 @@ async def open_store(path: Path) -> SqliteStore:
     return SqliteStore(path, writer)
 
 
-def _open_connection(path: Path) -> sqlite3.Connection:
+def _open_connection(path: Path, guard: CheckpointGuard) -> sqlite3.Connection:
     prepare_file(path)
     connection = connect(path)
     try:
         # Look before anything is written: a file that is refused stays as it is.
         version = current_version(connection, path)
-        enable_wal(connection)
-        if version < STORE_VERSION:
-            migrate(connection, path)
+        with guard.writing():
+            enable_wal(connection)
+            if version < STORE_VERSION:
+                migrate(connection, path)
     except BaseException:
         connection.close()
         raise

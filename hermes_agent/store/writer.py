@@ -20,11 +20,13 @@ from typing import Any, Generic, TypeVar
 from hermes_agent.core.errors import HermesError, StoreError
 from hermes_agent.store.database import begin_immediate, commit, rollback
 from hermes_agent.store.failures import translate
+from hermes_agent.store.guard import CheckpointGuard
 
 ResultT = TypeVar("ResultT")
 
 _MAX_BATCH = 256
 _CHECKPOINT_EVERY = 50
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
 _IDLE_SECONDS = 1.0
 
 
@@ -50,7 +52,7 @@ class Writer:
 
     def __init__(
         self,
-        open_connection: Callable[[], sqlite3.Connection],
+        open_connection: Callable[[CheckpointGuard], sqlite3.Connection],
         path: Path,
         *,
         before_commit: Callable[[sqlite3.Connection], bool],
@@ -61,9 +63,12 @@ class Writer:
         self._before_commit = before_commit
         self._when_idle = when_idle
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._guard = CheckpointGuard(path)
+        self._wal = path.with_name(f"{path.name}-wal")
         self._has_idle_work = False
         self._is_closed = False
         self._commits = 0
+        self._known_log_size = 0
         self._thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
 
     async def start(self, *, has_idle_work: Callable[[sqlite3.Connection], bool]) -> None:
@@ -112,11 +117,13 @@ class Writer:
         first = self._queue.get()
         assert first is not None
         try:
-            connection = self._open_connection()
-            first.work(connection)
+            connection = self._open_connection(self._guard)
+            with self._guard.writing():
+                first.work(connection)
         except Exception as error:  # noqa: BLE001 - the caller of start() gets it
             _fail([first], self._mapped(error))
             self._is_closed = True
+            self._guard.close()
             return
         _deliver([(first, None)])
         try:
@@ -124,6 +131,7 @@ class Writer:
                 self._execute(connection, jobs)
         finally:
             connection.close()  # the last one to close also folds the log into the file
+            self._guard.close()
             self._refuse_rest()
 
     def _collect(self, connection: sqlite3.Connection) -> list[_Job[Any]] | None:
@@ -149,12 +157,14 @@ class Writer:
         """Background work until a command arrives."""
         while self._has_idle_work and self._queue.empty():
             try:
-                begin_immediate(connection, self._path, tries=1)
-                self._has_idle_work = self._when_idle(connection)
-                commit(connection, self._path)
+                with self._guard.writing():
+                    begin_immediate(connection, self._path, tries=1)
+                    self._has_idle_work = self._when_idle(connection)
+                    commit(connection, self._path)
             except (sqlite3.Error, StoreError):
                 rollback(connection)
                 return  # somebody else is writing, or it is broken: the next second will tell
+            self._checkpoint_if_due(connection)
 
     def _execute(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         # Only the last job of a batch can be one that wants no transaction.
@@ -163,7 +173,10 @@ class Writer:
             if jobs:
                 self._transact(connection, jobs)
             try:
-                _deliver([(last, last.work(connection))])
+                with self._guard.writing():
+                    result = last.work(connection)
+                self._checkpoint(connection, "TRUNCATE")
+                _deliver([(last, result)])
             except Exception as error:  # noqa: BLE001 - the caller gets it
                 _fail([last], self._mapped(error))
             return
@@ -171,13 +184,9 @@ class Writer:
 
     def _transact(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         try:
-            begin_immediate(connection, self._path)
-            results = [(job, job.work(connection)) for job in jobs]
-            if self._before_commit(connection):
-                self._has_idle_work = True
-            commit(connection, self._path)
+            with self._guard.writing():
+                results = self._commit_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - the callers get it; the thread must live on
-            rollback(connection)
             if len(jobs) == 1:
                 _fail(jobs, self._mapped(error))
                 return
@@ -185,10 +194,44 @@ class Writer:
                 self._transact(connection, [job])
             return
         _deliver(results)
+        self._checkpoint_if_due(connection)
+
+    def _commit_all(
+        self, connection: sqlite3.Connection, jobs: list[_Job[Any]]
+    ) -> list[tuple[_Job[Any], Any]]:
+        try:
+            begin_immediate(connection, self._path)
+            results = [(job, job.work(connection)) for job in jobs]
+            if self._before_commit(connection):
+                self._has_idle_work = True
+            commit(connection, self._path)
+        except BaseException:
+            rollback(connection)
+            raise
+        return results
+
+    def _checkpoint_if_due(self, connection: sqlite3.Connection) -> None:
         self._commits += 1
-        if self._commits % _CHECKPOINT_EVERY == 0:
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        # The log is used again from its beginning after a checkpoint, and keeps its size meanwhile.
+        growth = self._log_size() - self._known_log_size
+        if self._commits < _CHECKPOINT_EVERY and growth < _CHECKPOINT_BYTES:
+            return
+        self._checkpoint(connection, "PASSIVE")
+        self._known_log_size = self._log_size()
+
+    def _log_size(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+        """Copy the log into the file, unless another process is writing just now."""
+        with self._guard.checkpointing() as is_free:
+            if is_free:
+                self._commits = 0
+                with suppress(sqlite3.Error):
+                    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
 
     def _refuse_rest(self) -> None:
         """Answer commands that slipped in behind the end."""
