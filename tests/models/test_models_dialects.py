@@ -313,7 +313,6 @@ async def responses_answer(*events: dict[str, Any]) -> Any:
 
 async def test_a_response_is_streamed_and_put_together() -> None:
     item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "read_file", "arguments": ""}
-    more_arguments = {"type": "response.function_call_arguments.delta", "output_index": 2, "item_id": "fc_1"}
     usage = {"input_tokens": 5, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}
     got = await responses_answer(
         {"type": "response.created", "response": {"status": "in_progress", "error": None}},
