@@ -206,23 +206,16 @@ class Child:
         Raises:
             ToolError: It is closed.
         """
-        view = memoryview(data)
-        while view:
-            if self._stdin is None:
-                raise ToolError("The process has no open standard input")
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                await _writable(self._stdin)
-            except OSError as error:
-                raise ToolError("The process no longer reads its standard input") from error
+        if self._stdin is None:
+            raise ToolError("The process has no open standard input")
+        await write_all(self._stdin, data)
 
     async def close_stdin(self) -> None:
         """Close standard input; on a terminal, type Ctrl+D."""
         if self._is_terminal:
             await self.write(b"\x04")
         else:
-            self._close_stdin()
+            self.close_stdin_now()
 
     async def terminate(self) -> None:
         """End the whole session: SIGTERM, and SIGKILL a second later to who is left."""
@@ -257,9 +250,15 @@ class Child:
 
     def close(self) -> None:
         """Let go of all descriptors."""
-        self._close_stdin()
+        self.close_stdin_now()
         for pump in self._pumps:
             pump.close()
+
+    def abandon(self) -> None:
+        """SIGTERM to a process that still runs, and let go."""
+        if not self._exited.is_set():
+            self._signal(signal.SIGTERM, frozenset())
+        self.close()
 
     def _signal(self, number: signal.Signals, family: frozenset[int]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -268,7 +267,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
-    def _close_stdin(self) -> None:
+    def close_stdin_now(self) -> None:
+        """Close the writing end."""
         if self._stdin is not None:
             descriptor, self._stdin = self._stdin, None
             asyncio.get_running_loop().remove_writer(descriptor)
@@ -297,6 +297,22 @@ class Child:
 
 TTY_PLACE = "@hermes-tty@"
 """Stands for the terminal's device in the arguments of a child that is started on one."""
+
+
+async def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything to a non-blocking descriptor; waits while nobody reads.
+
+    Raises:
+        ToolError: The other end is closed.
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            await _writable(descriptor)
+        except OSError as error:
+            raise ToolError("The process no longer reads its standard input") from error
 
 
 def _process_descriptor(pid: int) -> int | None:

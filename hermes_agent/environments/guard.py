@@ -15,10 +15,10 @@ import subprocess
 SLAY = """\
 slay() {
   kill "-$1" "-$2"
-  for s in /proc/[0-9]*/stat; do
-    read -r l <"$s" || continue
-    p=${l%% *}; l=${l##*) }; set -- "$1" "$2" $l
-    [ "$6" = "$2" ] && [ "$p" != "$2" ] && kill "-$1" "$p"
+  for file in /proc/[0-9]*/stat; do
+    read -r line <"$file" || continue
+    pid=${line%% *}; set -- "$1" "$2" ${line##*) }
+    [ "$6" = "$2" ] && [ "$pid" != "$2" ] && kill "-$1" "$pid"
   done
 }
 """

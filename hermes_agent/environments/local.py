@@ -20,7 +20,7 @@ from hermes_agent.environments.background import BackgroundJob
 from hermes_agent.environments.children import TTY_PLACE, Child
 from hermes_agent.environments.guard import Guard
 from hermes_agent.environments.output import OutputBuffer, RollingBuffer
-from hermes_agent.environments.shell_state import END_MARK, Flavour, StateFiles, build_script
+from hermes_agent.environments.shell_state import Flavour, StateFiles, build_script
 
 DRAIN_SECONDS: Final = 0.2
 """How long the output of a finished shell is waited for while its children keep the pipe open."""
@@ -30,7 +30,7 @@ _LONGEST_ARGUMENT: Final = 100_000  # Linux takes 128 KiB in one argument
 
 @dataclass(frozen=True, slots=True)
 class _Shell:
-    path: str
+    arguments: tuple[str, ...]
     flavour: Flavour
 
 
@@ -172,7 +172,7 @@ class LocalEnvironment:
         if command.pty:
             environment.setdefault("TERM", "xterm-256color")
         child = Child.start(
-            (shell.path, "-c", script),
+            (*shell.arguments, "-c", script),
             environment=environment,
             on_output=sink,
             stdin="pty" if stdin == "pty" else "pipe" if stdin == "pipe" else "closed",
@@ -184,7 +184,7 @@ class LocalEnvironment:
     def _find_shell(self) -> _Shell:
         path = self._environment.get("PATH", os.defpath)
         bash = shutil.which("bash", path=path) or shutil.which("bash", path=os.defpath)
-        self._shell = _Shell(bash, "bash") if bash else _Shell("/bin/sh", "sh")
+        self._shell = _Shell((bash, "--norc"), "bash") if bash else _Shell(("/bin/sh",), "sh")
         return self._shell
 
     def _passable(self, text: str) -> str:
@@ -225,14 +225,13 @@ class LocalEnvironment:
             return
         new, directory = Path(files.new), Path(f"{files.new}.cwd")
         try:
-            is_complete = _last_bytes(new, len(END_MARK) + 1) == f"{END_MARK}\n".encode()
             cwd = directory.read_bytes().decode(errors="surrogateescape")
             directory.unlink()
-            if not is_complete:
+            if not cwd:
                 new.unlink()
         except OSError:
             return
-        if not is_complete:
+        if not cwd:
             return
         if self._state is not None:
             with contextlib.suppress(OSError):
@@ -264,10 +263,3 @@ class LocalEnvironment:
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         await asyncio.shield(task)
-
-
-def _last_bytes(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - count))
-        return file.read()

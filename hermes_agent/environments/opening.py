@@ -12,8 +12,8 @@ from hermes_agent.core.loading import load
 from hermes_agent.environments.local import LocalEnvironment
 
 _REMOTE = {
-    "docker": "hermes_agent.environments.docker:DockerEnvironment",
-    "ssh": "hermes_agent.environments.ssh:SshEnvironment",
+    "docker": "hermes_agent.environments.docker:open_docker",
+    "ssh": "hermes_agent.environments.ssh:open_ssh",
 }
 
 

@@ -5,8 +5,8 @@ after it, the state is written: directory, exported variables, umask and, with b
 aliases and `shopt` options. Options of `set` (`-e`, `-u` …) end with their command: scripts set
 them for themselves, and a session in which every failing command ends the shell helps nobody.
 
-The state is complete only if its last line is `END_MARK`; a shell that was killed, or that became
-another program with `exec`, leaves the earlier state in place.
+The directory is written last, and only if all the rest was: a shell that was killed, that became
+another program with `exec`, or that found no space, leaves no directory, and the earlier state stays.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ from typing import Literal, TypeAlias
 
 Flavour: TypeAlias = Literal["bash", "sh"]
 
-END_MARK = "#end"
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _DUMP_BASH = (
-    'builtin printf %s "$PWD" >|{new}.cwd',
     "builtin export -n {hidden}",
     '{{ [[ $BASHOPTS == "$__hermes_opts" ]] || builtin shopt -p',
     "builtin umask -p",
@@ -33,14 +30,14 @@ _DUMP_BASH = (
     "[[ ${{#BASH_ALIASES[@]}} -eq 0 ]] || {{ builtin echo 'shopt -s expand_aliases'; builtin alias -p; }}",
     "builtin export -p",
     "[[ -z ${{OLDPWD-}} ]] || builtin printf 'OLDPWD=%q\\n' \"$OLDPWD\"",
-    "builtin echo '{end}'; }} >|{new}",
+    'builtin echo "#end"; }} >|{new} && builtin printf %s "$PWD" >|{new}.cwd',
 )
 _DUMP_SH = (
-    'printf %s "$PWD" >|{new}.cwd',
+    "__hermes_d=$PWD",
     "unset {hidden}",
     '{{ echo "umask $(umask)"',
     "export -p",
-    "echo '{end}'; }} >|{new}",
+    'echo "#end"; }} >|{new} && printf %s "$__hermes_d" >|{new}.cwd',
 )
 
 
@@ -78,7 +75,7 @@ def build_script(
         is_strict: End with 126 instead, if `cwd` cannot be entered.
         tty: Terminal to take as the controlling one.
     """
-    names = sorted(name for name in own_names if _IDENTIFIER.match(name))
+    names = sorted(name for name in own_names if IDENTIFIER.match(name))
     lines = [f": <{quote(tty)}"] if tty else []
     lines += _enter(cwd, is_strict)
     if flavour == "bash" and files.new:
@@ -113,7 +110,7 @@ def _enter(cwd: str, is_strict: bool) -> list[str]:
 def _keep(flavour: Flavour, new: str, names: list[str]) -> list[str]:
     hidden = " ".join(("PWD", "SHLVL", "_", "HERMES_SESSION_ID", *names))
     dump = "; ".join(_DUMP_BASH if flavour == "bash" else _DUMP_SH)
-    body = dump.format(new=quote(new), end=END_MARK, hidden=hidden)
+    body = dump.format(new=quote(new), hidden=hidden)
     return [
         "__hermes_end() { { set +euxv; } 2>/dev/null; __hermes_ended=1; unset -f __hermes_end; "
         f"{{ {body}; }} 2>/dev/null; }}",
