@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from hermes_agent.core.errors import StoreCorruptError, StoreError, StoreUnwritableError
-from hermes_agent.store.failures import translate_os
+from hermes_agent.store.file_failures import translate_os
 from hermes_agent.store.snapshot import copy_database, verify_database
 
 MANIFEST: Final = "hermes-backup.json"

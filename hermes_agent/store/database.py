@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from hermes_agent.core.errors import StoreUnwritableError
-from hermes_agent.store.failures import busy, is_busy, translate_os
+from hermes_agent.store.failures import busy, is_busy
+from hermes_agent.store.file_failures import translate_os
 
 BUSY_TIMEOUT_MS = 1_000
 BUSY_TRIES = 15

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,19 +90,6 @@ def unwritable(path: Path, reason: str | None) -> StoreUnwritableError:
         f"Cannot write the database {path}",
         why=reason,
         remedy="Check the permissions of the file and its directory, or set HERMES_HOME elsewhere.",
-    )
-
-
-def translate_os(error: OSError, path: Path) -> StoreUnwritableError:
-    """A file operation beside the database failed."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreUnwritableError(
-            f"No space left to write {path}", why=error.strerror, remedy="Free some space and try again."
-        )
-    return StoreUnwritableError(
-        f"Cannot write {path}",
-        why=error.strerror or str(error),
-        remedy="Check permissions, or set HERMES_HOME to a directory you can write.",
     )
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from urllib.parse import quote, unquote
 
 from hermes_agent.core.errors import SessionBusyError
-from hermes_agent.store.failures import translate_os
+from hermes_agent.store.file_failures import translate_os
 
 _PREFIX = "session-"
 _SUFFIX = ".lock"

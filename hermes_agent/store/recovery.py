@@ -25,7 +25,8 @@ from hermes_agent.store.database import (
     enable_wal,
     prepare_file,
 )
-from hermes_agent.store.failures import is_busy, primary_code, translate, translate_os, translated
+from hermes_agent.store.failures import is_busy, primary_code, translate, translated
+from hermes_agent.store.file_failures import translate_os
 from hermes_agent.store.migrate import current_version, migrate
 
 SIDE_FILES: Final = ("-wal", "-shm", "-journal")

@@ -26,7 +26,7 @@ from hermes_agent.core.errors import (
     UsageError,
 )
 from hermes_agent.store.backup import MANIFEST, is_database
-from hermes_agent.store.failures import translate_os
+from hermes_agent.store.file_failures import translate_os
 from hermes_agent.store.locks import running_sessions
 from hermes_agent.store.recovery import SIDE_FILES, is_in_use
 from hermes_agent.store.snapshot import verify_database

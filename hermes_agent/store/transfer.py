@@ -10,7 +10,7 @@ from typing import Any
 
 from hermes_agent.core.messages import AssistantMessage, ImagePart, ToolMessage, UserMessage
 from hermes_agent.core.session import SessionRecord, StoredMessage
-from hermes_agent.store.failures import translate_os
+from hermes_agent.store.file_failures import translate_os
 
 
 def session_json(record: SessionRecord) -> dict[str, Any]:

@@ -309,12 +309,14 @@ async def test_compacting_gives_space_back(store: SqliteStore) -> None:
 
 def test_importing_the_store_is_light() -> None:
     code = (
-        "import sys, hermes_agent.store\n"
-        "print([name for name in ('pydantic', 'click', 'yaml', 'rich', 'httpx', 'random', 'hashlib')"
-        " if name in sys.modules])"
+        "import sys, hermes_agent.store.locks\n"
+        "before = 'sqlite3' in sys.modules\n"
+        "import hermes_agent.store.store\n"
+        "heavy = ('pydantic', 'click', 'yaml', 'rich', 'httpx', 'random', 'hashlib', 'zipfile')\n"
+        "print(before, [name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in ("[]", "['random', 'hashlib']")
+    assert done.stdout.strip() == "False []"
 
 
 def test_sqlite_can_do_what_is_needed() -> None:
