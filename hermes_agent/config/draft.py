@@ -82,7 +82,7 @@ def accept(home: Home, draft: Draft) -> Path | None:
         ConfigError: The file changed meanwhile; the draft was saved beside it.
         StoreUnwritableError: Something cannot be written.
     """
-    with exclusive(home.run / "config.lock"):
+    with exclusive(home.config_lock):
         if yaml_reader.read_bytes(home.config_file) != draft.original:
             saved = keep(home, draft)
             raise ConfigError(
@@ -92,7 +92,7 @@ def accept(home: Home, draft: Draft) -> Path | None:
             )
         backup = None
         if draft.original is not None and not problems_of(home, draft.original):
-            backup = home.backups / "config.yaml.last-good"
+            backup = home.last_good_config
             home.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_atomically(backup, draft.original, mode=_MODE)
         replace_atomically(home.config_file, draft.path.read_bytes(), mode=_MODE)
@@ -102,6 +102,6 @@ def accept(home: Home, draft: Draft) -> Path | None:
 def keep(home: Home, draft: Draft) -> Path:
     """Save a draft that is not accepted, so that no work is lost."""
     home.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
-    saved = home.backups / "config.yaml.draft"
+    saved = home.config_draft
     replace_atomically(saved, draft.path.read_bytes(), mode=_MODE)
     return saved

@@ -205,7 +205,7 @@ def backup(home: Home, name: str) -> Path | None:
 
 def lock(home: Home) -> AbstractContextManager[None]:
     """Hold this while changing config.yaml."""
-    return exclusive(home.run / "config.lock")
+    return exclusive(home.config_lock)
 
 
 def _normal(parts: Key) -> Key:

@@ -313,7 +313,7 @@ def _require_allowed(name: str) -> None:
 def _edit(home: Home, name: str, line: str | None) -> bool:
     home.ensure()
     path = home.env_file
-    with exclusive(home.run / "env.lock"):
+    with exclusive(home.env_lock):
         text = read_text(path)
         lines = text.split("\n")
         found = [item for item in parse(text, path).assignments if item.name == name]

@@ -120,3 +120,63 @@ class Home:
     def backups(self) -> Path:
         """Default place of `hermes backup` archives and of files set aside."""
         return self.root / "backups"
+
+    @property
+    def config_lock(self) -> Path:
+        """Held while config.yaml is changed."""
+        return self.run / "config.lock"
+
+    @property
+    def env_lock(self) -> Path:
+        """Held while `.env` is changed."""
+        return self.run / "env.lock"
+
+    @property
+    def last_good_config(self) -> Path:
+        """What config.yaml was before it was last edited by hand."""
+        return self.backups / "config.yaml.last-good"
+
+    @property
+    def config_draft(self) -> Path:
+        """An edited config.yaml that was not accepted."""
+        return self.backups / "config.yaml.draft"
+
+    @property
+    def profiles(self) -> Path:
+        """Further homes, one directory each."""
+        return self.root / "profiles"
+
+    @property
+    def hooks(self) -> Path:
+        """Event hooks."""
+        return self.root / "hooks"
+
+    @property
+    def plugins(self) -> Path:
+        """Plug-ins."""
+        return self.root / "plugins"
+
+    @property
+    def scripts(self) -> Path:
+        """Scripts of scheduled jobs."""
+        return self.root / "scripts"
+
+    @property
+    def pairing(self) -> Path:
+        """Pairing codes and approved users."""
+        return self.root / "pairing"
+
+    @property
+    def pending(self) -> Path:
+        """Changes that wait for approval."""
+        return self.root / "pending"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Snapshots of files."""
+        return self.root / "checkpoints"
+
+    @property
+    def mcp_tokens(self) -> Path:
+        """OAuth tokens of MCP servers."""
+        return self.root / "mcp-tokens"

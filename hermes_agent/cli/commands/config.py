@@ -226,9 +226,15 @@ def _show_problems(problems: Iterable[ConfigError]) -> None:
 
 def _run_editor(home: Home, path: str) -> None:
     environ = Environ.load(home)
-    words: list[str] = []
-    for name in _EDITORS:
-        words = words or shlex.split(environ.get(name) or "")
+    named = next((value for name in _EDITORS if (value := environ.get(name))), "")
+    try:
+        words = shlex.split(named)
+    except ValueError as error:
+        raise UsageError(
+            f"Cannot understand the editor command {named!r}",
+            why=str(error),
+            remedy="Name another one: EDITOR=nano hermes config edit",
+        ) from error
     if not words:
         which = load_late("shutil:which")
         words = [next((editor for editor in ("nano", "vim", "vi") if which(editor)), "vi")]
