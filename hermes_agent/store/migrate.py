@@ -97,6 +97,7 @@ def _apply(connection: sqlite3.Connection, number: int, file: Path) -> None:
     for statement in _statements(script):
         connection.execute(statement)
     if number == 1:
+        _index_messages(connection)
         _make_titles_unique(connection)
     connection.execute(
         "INSERT INTO store_migrations (number, name, applied_at) VALUES (?, ?, ?)",
@@ -141,6 +142,20 @@ def _add_missing_columns(connection: sqlite3.Connection, script: str) -> None:
                     connection.execute(f'ALTER TABLE {table} ADD COLUMN "{name}" {kind}{suffix}')
     finally:
         wanted.close()
+
+
+def _index_messages(connection: sqlite3.Connection) -> None:
+    """Messages are found by session and time. A large older database has such an index already."""
+    for row in connection.execute("PRAGMA index_list(messages)").fetchall():
+        name, is_partial = row[1], row[4]
+        columns = [column[2] for column in connection.execute(f"PRAGMA index_info({_quoted(name)})")]
+        if columns[:2] == ["session_id", "timestamp"] and not is_partial:
+            return
+    connection.execute("CREATE INDEX store_messages_session ON messages (session_id, timestamp)")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _make_titles_unique(connection: sqlite3.Connection) -> None:

@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from hermes_agent.core.errors import StoreCorruptError
 from hermes_agent.core.messages import Message
 from hermes_agent.core.model import Usage
 from hermes_agent.core.session import DraftKind, SearchHit, SessionRecord, StoredMessage
 from hermes_agent.store import conversation, identifiers, search_index, sessions, statistics
 from hermes_agent.store.database import connect, enable_wal, prepare_file
+from hermes_agent.store.failures import is_damaged_index
 from hermes_agent.store.guard import CheckpointGuard
 from hermes_agent.store.migrate import STORE_VERSION, current_version, migrate
 from hermes_agent.store.readers import Readers
@@ -24,6 +26,8 @@ from hermes_agent.store.writer import Writer
 ResultT = TypeVar("ResultT")
 
 _CATCH_UP_STEP: Final = 1_000
+_MOST_STEPS: Final = 50
+"""Steps that a search waits for; the rest of a large index follows in idle moments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +187,19 @@ class SqliteStore:
     async def search(
         self, query: str, *, limit: int = 20, session_id: str | None = None, source: str | None = None
     ) -> Sequence[SearchHit]:
-        """Full-text search; any text is a valid query."""
-        return await self._readers.run(
-            partial(search, query=query, limit=limit, session_id=session_id, source=source)
-        )
+        """Full-text search; any text is a valid query. A damaged index is built anew on the spot."""
+        run = partial(search, query=query, limit=limit, session_id=session_id, source=source)
+        try:
+            return await self._readers.run(run)
+        except StoreCorruptError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, sqlite3.Error) and is_damaged_index(cause)):
+                raise
+        await self.rebuild_index()
+        for _ in range(_MOST_STEPS):
+            if not (await self.index_step()).waiting:
+                break
+        return await self._readers.run(run)
 
     async def aclose(self) -> None:
         """Finish pending writes and close."""

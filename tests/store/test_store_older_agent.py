@@ -154,6 +154,12 @@ async def test_missing_columns_and_tables_are_added(
     assert dump(path, "SELECT version FROM schema_version") == [[(version,)]]
 
 
+async def test_a_large_database_gets_no_second_index_of_its_messages(older_database: Path) -> None:
+    await (await open_store(older_database)).aclose()
+    query = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'messages'"
+    assert dump(older_database, query) == [[("idx_messages_session",)]]
+
+
 async def test_titles_that_were_used_twice_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     connection = sqlite3.connect(path)

@@ -1,6 +1,6 @@
 -- Sessions and messages. Names and meanings are those of schema_version 16 of the older agent, so that
 -- its databases are opened in place and tools that read them go on working. Columns that an existing
--- table lacks are added by migrate.py, which reads them from here.
+-- table lacks are added by migrate.py, which reads them from here; it also makes the indexes.
 
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY,
@@ -75,5 +75,3 @@ CREATE TABLE IF NOT EXISTS compression_locks (
 );
 
 INSERT INTO schema_version (version) SELECT 16 WHERE NOT EXISTS (SELECT 1 FROM schema_version);
-
-CREATE INDEX IF NOT EXISTS store_messages_session ON messages (session_id, timestamp);
