@@ -103,6 +103,7 @@ class RequestWriter:
                 settings["output_config"] = {"effort": _EFFORTS[effort]}
             elif limit > 1024:
                 settings["thinking"] = {"type": "enabled", "budget_tokens": min(_BUDGETS[effort], limit - 1)}
+        settings.update(endpoint.extra_body)
         return settings
 
     def _constant(self, request: ModelRequest) -> tuple[bytes, bytes]:

@@ -106,6 +106,7 @@ class RequestWriter:
             settings["prompt_cache_key"] = request.session_id
         if profile.reports_cost:
             settings["usage"] = {"include": True}
+        settings.update(endpoint.extra_body)
         return settings
 
     def _constant(self, request: ModelRequest) -> tuple[bytes, bytes]:

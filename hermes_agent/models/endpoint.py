@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from hermes_agent.core.model import ModelInfo, ReasoningEffort
@@ -21,6 +21,7 @@ class Endpoint:
         info: Provider, model, dialect, address and what the model can do.
         profile: Its habits.
         headers: Sent with every request; may hold secrets, so they go to this address only.
+        extra_body: Added to the body of every request.
         request_timeout_seconds: Longest whole request.
         connect_timeout_seconds: Longest wait for a connection.
         stale_timeout_seconds: Longest silence of a running stream; None waits for ever.
@@ -36,6 +37,7 @@ class Endpoint:
     info: ModelInfo
     profile: Profile = field(default_factory=Profile)
     headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
     request_timeout_seconds: float = 1800.0
     connect_timeout_seconds: float = 15.0
     stale_timeout_seconds: float | None = 180.0

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.paths import Home
+from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
 from hermes_agent.config.sections.model import FallbackSettings, ProviderModelSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import HermesError, MissingExtraError, ProviderSetupError
@@ -80,16 +82,74 @@ def resolve_model(
         ProviderSetupError: No provider, no key, unknown names.
         MissingExtraError: The dialect needs a package that is not installed.
     """
+    return _stack(settings, environ, provider, model, home, sleep, _Limits())
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What an auxiliary task changes at the first endpoint."""
+
+    timeout_seconds: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _stack(
+    settings: Settings,
+    environ: Environ,
+    provider: str | None,
+    model: str | None,
+    home: Home | None,
+    sleep: Sleep,
+    limits: _Limits,
+) -> Model:
     first = resolve_target(settings, environ, provider=provider, model=model, home=home)
     if first.endpoint.info.is_demo:
         demo: Model = load(DEMO)()
         return demo
-    models = [_build(first, settings, sleep)]
+    endpoint = first.endpoint
+    endpoint = replace(
+        endpoint,
+        request_timeout_seconds=limits.timeout_seconds or endpoint.request_timeout_seconds,
+        extra_body={**endpoint.extra_body, **limits.extra_body},
+    )
+    models = [_build(replace(first, endpoint=endpoint), settings, sleep)]
     for entry in _fallbacks(settings):
         target = _fallback_target(entry, settings, environ, home)
         if target is not None and target.endpoint.info.label != first.endpoint.info.label:
             models.append(_build(target, settings, sleep))
     return FallbackModel(models) if len(models) > 1 else models[0]
+
+
+def resolve_auxiliary(
+    settings: Settings,
+    environ: Environ,
+    task: str,
+    *,
+    home: Home | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> Model:
+    """The model for a small job beside the conversation; `auto` is the main one.
+
+    Args:
+        settings: `auxiliary.<task>` says who; its own fallback chain comes before the general one.
+        environ: For keys and endpoints.
+        task: `vision`, `compression`, `approval` …
+        home: Where auth.json is.
+        sleep: Waits between tries.
+
+    Raises:
+        ProviderSetupError: As `resolve_model`.
+    """
+    section: AuxiliaryTaskSettings = getattr(settings.auxiliary, task)
+    provider = None if section.provider in ("", "auto") else section.provider
+    if section.base_url:
+        provider = provider or "custom"
+        own = {"provider": provider, "base_url": section.base_url, "api_key": section.api_key}
+        settings = settings.replace(model={**own, "default": section.model})
+    chain = [*section.fallback_chain, *settings.fallback_providers]
+    settings = settings.replace(fallback_providers=chain)
+    limits = _Limits(section.timeout, section.extra_body)
+    return _stack(settings, environ, provider, section.model or None, home, sleep, limits)
 
 
 def describe(
@@ -194,6 +254,7 @@ def _endpoint(chosen: Choice, settings: Settings, environ: Environ) -> Endpoint:
         info=info,
         profile=profile,
         headers={**profile.headers, **(section.default_headers if chosen.is_configured else {})},
+        extra_body=_routing(chosen, settings),
         request_timeout_seconds=request or REQUEST_SECONDS,
         stale_timeout_seconds=stale or (None if is_local else STALE_SECONDS),
         first_byte_timeout_seconds=stale or (None if is_local else FIRST_BYTE_SECONDS),
@@ -204,6 +265,13 @@ def _endpoint(chosen: Choice, settings: Settings, environ: Environ) -> Endpoint:
         key_names=chosen.key_names,
         key_url=provider.key_url,
     )
+
+
+def _routing(chosen: Choice, settings: Settings) -> Mapping[str, Any]:
+    """OpenRouter's own choice among the providers behind it."""
+    if not settings.provider_routing or urlsplit(chosen.base_url).hostname != "openrouter.ai":
+        return {}
+    return {"provider": dict(settings.provider_routing)}
 
 
 def _dialect(chosen: Choice, settings: Settings) -> str:

@@ -79,6 +79,7 @@ class RequestWriter:
                 settings["reasoning"] = {"effort": effort, "summary": "auto"}
         if endpoint.profile.supports_prompt_cache_key and request.session_id:
             settings["prompt_cache_key"] = request.session_id
+        settings.update(endpoint.extra_body)
         return settings
 
     def _constant(self, request: ModelRequest) -> tuple[bytes, bytes]:

@@ -8,15 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from models_loopback import ask, delta, loopback, sse
 
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.paths import Home
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import ProviderSetupError
-from hermes_agent.core.model import ModelInfo
+from hermes_agent.core.messages import UserMessage
+from hermes_agent.core.model import ModelInfo, ModelRequest
 from hermes_agent.models.catalogue import PROVIDERS, get_provider
 from hermes_agent.models.profiles import ends_naturally, profile_for
-from hermes_agent.models.resolve import DIALECTS, Target, describe, resolve_model, resolve_target
+from hermes_agent.models.resolve import (
+    DIALECTS,
+    Target,
+    describe,
+    resolve_auxiliary,
+    resolve_model,
+    resolve_target,
+)
 
 ROUTER = {"OPENROUTER_API_KEY": "r"}
 
@@ -320,3 +329,42 @@ def test_headers_for_one_host_are_not_sent_to_another() -> None:
 def test_every_provider_can_be_found_by_its_aliases() -> None:
     for provider in PROVIDERS:
         assert all(get_provider(alias) is provider for alias in (*provider.aliases, provider.id.upper()))
+
+
+def test_openrouter_is_told_how_to_route_and_nobody_else() -> None:
+    settings: dict[str, object] = {"provider_routing": {"sort": "price"}}
+    assert target(settings, ROUTER).endpoint.extra_body == {"provider": {"sort": "price"}}
+    assert not target(settings, {"OPENAI_API_KEY": "x"}).endpoint.extra_body
+
+
+async def test_a_task_may_have_its_own_model_and_otherwise_has_the_main_one() -> None:
+    settings = Settings(
+        {
+            "model": {"provider": "deepseek", "default": "big"},
+            "auxiliary": {
+                "vision": {"provider": "openrouter", "model": "eyes"},
+                "compression": {"model": "small"},
+                "approval": {"base_url": "http://127.0.0.1:1/v1", "model": "judge"},
+            },
+        }
+    )
+    environ = Environ({**ROUTER, "DEEPSEEK_API_KEY": "d"})
+    labels = {
+        task: resolve_auxiliary(settings, environ, task).info.label
+        for task in ("vision", "compression", "approval", "mcp")
+    }
+    assert labels == {
+        "vision": "openrouter:eyes",
+        "compression": "deepseek:small",
+        "approval": "custom:judge",
+        "mcp": "deepseek:big",
+    }
+
+
+async def test_a_task_sends_its_own_body_and_keeps_its_own_time() -> None:
+    async with loopback(sse(delta("ok", "stop"))) as server:
+        task = {"base_url": server.url, "model": "judge", "extra_body": {"top_k": 3}, "timeout": 4}
+        model = resolve_auxiliary(Settings({"auxiliary": {"vision": task}}), Environ({}), "vision")
+        await ask(model, ModelRequest("", [UserMessage.of("hi")]))
+        await model.aclose()
+        assert server.requests[0].json["top_k"] == 3
