@@ -21,6 +21,7 @@ from hermes_agent.core.errors import SessionNotFoundError
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.model import Model
 from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.services import ToolServices
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 from hermes_agent.environments import open_environment
@@ -137,7 +138,8 @@ class App:
 
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         """Tools of these toolsets, in a stable order."""
-        return build_tools(toolsets, self.settings, self.home, self.redactor)
+        services = ToolServices(sessions=self._store)
+        return build_tools(toolsets, self.settings, self.home, self.redactor, services)
 
     def make_environment(self, session_id: str) -> Environment:
         """The place where a session's commands run; nothing is started yet."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.tools import TerminalSettings, ToolOutputSettings
+from hermes_agent.core.services import ToolServices
 from hermes_agent.core.tool import Tool
 
 
@@ -20,12 +21,15 @@ class ToolSetup:
         terminal: The `terminal` section.
         output: The `tool_output` section.
         clarify_timeout_seconds: How long a question to the person stays open.
+        services: Ports of other layers.
     """
 
     home: Home
     terminal: TerminalSettings = field(default_factory=TerminalSettings)
     output: ToolOutputSettings = field(default_factory=ToolOutputSettings)
     clarify_timeout_seconds: float = 600.0
+    services: ToolServices = field(default_factory=ToolServices)
 
 
-ToolFactory: TypeAlias = Callable[[ToolSetup], Tool]
+ToolFactory: TypeAlias = Callable[[ToolSetup], Tool | None]
+"""Builds a tool, or gives None if a service it needs is not there: then it is not offered."""

@@ -14,6 +14,7 @@ from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import SettingError
 from hermes_agent.core.loading import load
 from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.services import ToolServices
 from hermes_agent.core.tool import Tool
 from hermes_agent.tools.setup import ToolFactory, ToolSetup
 from hermes_agent.tools.wrappers import GuardedTool
@@ -134,7 +135,13 @@ def _unknown(name: str, custom: Mapping[str, Sequence[str]]) -> SettingError:
     )
 
 
-def build_tools(names: Sequence[str], settings: Settings, home: Home, redactor: Redactor) -> tuple[Tool, ...]:
+def build_tools(
+    names: Sequence[str],
+    settings: Settings,
+    home: Home,
+    redactor: Redactor,
+    services: ToolServices | None = None,
+) -> tuple[Tool, ...]:
     """Build the tools of the named toolsets in their stable order, each with its wrappers.
 
     Raises:
@@ -146,11 +153,18 @@ def build_tools(names: Sequence[str], settings: Settings, home: Home, redactor: 
         terminal=settings.terminal,
         output=settings.tool_output,
         clarify_timeout_seconds=settings.agent.clarify_timeout,
+        services=services or ToolServices(),
     )
-    return tuple(build_tool(name, setup, redactor) for name in select_tools(names, custom).tools)
+    built = (build_tool(name, setup, redactor) for name in select_tools(names, custom).tools)
+    return tuple(tool for tool in built if tool is not None)
 
 
-def build_tool(name: str, setup: ToolSetup, redactor: Redactor) -> Tool:
-    """Build one tool by its exact name. Raises `KeyError` for a name that is not in `FACTORIES`."""
+def build_tool(name: str, setup: ToolSetup, redactor: Redactor) -> Tool | None:
+    """Build one tool by its exact name; None if a service it needs is not there.
+
+    Raises:
+        KeyError: The name is not in `FACTORIES`.
+    """
     factory: ToolFactory = load(FACTORIES[name])
-    return GuardedTool(factory(setup), redactor, setup)
+    tool = factory(setup)
+    return None if tool is None else GuardedTool(tool, redactor, setup)
