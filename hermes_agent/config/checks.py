@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import stat
 
 from hermes_agent.config import migrations
@@ -31,10 +32,19 @@ def advice(config: LoadedConfig) -> list[str]:
         notes.append(f"{env_file} can be read by everybody. Close it with: chmod o-rwx '{env_file}'")
     notes += [
         f"{config.document.path} holds a secret in {key}. Keep it in .env instead: "
-        f"hermes config set SOME_API_KEY, then write ${{SOME_API_KEY}} here"
+        f"hermes config set {variable_name(key)}, then write ${{{variable_name(key)}}} there"
         for key in _literal_secrets(config.document.data, ())
     ]
     return notes
+
+
+def variable_name(key: str) -> str:
+    """A good name for the variable that could hold the secret of a key."""
+    parts = [part for part in key.split(".") if not part.isdigit()]
+    last = re.sub(r"[^A-Za-z0-9]", "_", parts[-1])
+    if last.isupper():
+        return last
+    return re.sub(r"[^A-Z0-9]+", "_", "_".join(parts[-2:]).upper())
 
 
 def _literal_secrets(value: object, key: tuple[str, ...]) -> list[str]:

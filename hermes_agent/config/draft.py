@@ -59,7 +59,7 @@ def problems_of(home: Home, data: bytes) -> list[ConfigError]:
         return [error]
     content = document.data
     migrations.upgrade(content)
-    content = expansion.expand(content, Environ.load(home), set())
+    content = expansion.expand(content, Environ.load(home))
     _valid, problems = validation.validate(
         content, lambda key: f"in line {document.line_of(key)}" if document.line_of(key) else ""
     )

@@ -88,6 +88,12 @@ def set_value(home: Home, key: str, value: object, *, force: bool = False) -> No
     if isinstance(value, str):
         parts = _normal(parts)
     _require_unmanaged(home, "hermes config set", parts, f"{nix_value(value)};")
+    if parts == (VERSION_KEY,):
+        raise SettingError(
+            f"{VERSION_KEY} is kept by hermes itself",
+            key=VERSION_KEY,
+            remedy="To bring an old file up to date: hermes config migrate",
+        )
     if not force and not shape.is_known(parts):
         near = shape.nearest(parts)
         raise SettingError(
@@ -102,7 +108,7 @@ def set_value(home: Home, key: str, value: object, *, force: bool = False) -> No
             for _note in migrations.model_map(data):
                 pass
         try:
-            put_in(data, parts, copy.deepcopy(value))
+            put_in(data, parts, copy.deepcopy(value), is_list=shape.is_list)
         except KeyError as error:
             raise SettingError(
                 f"Cannot set {format_key(parts)}: {error.args[0]!r} is in the way",
@@ -310,7 +316,7 @@ def _require_valid(home: Home, wanted: dict[str, Any], key: Key) -> None:
     data = copy.deepcopy(wanted)
     migrations.upgrade(data)
     environ = Environ.load(home)
-    data = expansion.expand(data, environ, set())
+    data = expansion.expand(data, environ)
     _valid, problems = validation.validate(data, lambda _key: "")
     for problem in problems:
         wrong = parse_key(problem.key)

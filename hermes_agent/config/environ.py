@@ -131,6 +131,11 @@ class Environ:
         """Every name that has a value."""
         yield from dict.fromkeys((*self._user, *self._process, *self._project))
 
+    def changed_names(self, before: Environ) -> tuple[str, ...]:
+        """Names whose values differ from those of an earlier `load`, sorted."""
+        both = {*self.names(), *before.names()}
+        return tuple(sorted(name for name in both if self.get(name) != before.get(name)))
+
     def secret_values(self) -> frozenset[str]:
         """Values whose names look secret; those too short to be told from ordinary text are left out."""
         values: set[str] = set()

@@ -113,12 +113,12 @@ def _layers(config: LoadedConfig, key: Key, value: Value) -> list[Layer]:
     else:
         line = config.document.line_of(key)
         name = f"config.yaml line {line}" if line is not None else "config.yaml"
-        if expansion.expand(written, config.environ, set()) != written:
+        if expansion.expand(written, config.environ) != written:
             name = f"{name}, {written if isinstance(written, str) else 'with variables'}"
         wrong = {getattr(problem, "key", None) for problem in config.problems}
         if format_key(key) in wrong:
             name = f"{name} (wrong, not used)"
-        layers.append(Layer(name, masked(expansion.expand(written, config.environ, set()), dotted)))
+        layers.append(Layer(name, masked(expansion.expand(written, config.environ), dotted)))
     layers.append(Layer("default", value.default))
     return layers
 

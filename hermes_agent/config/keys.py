@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 from hermes_agent.core.errors import SettingError
@@ -86,20 +86,31 @@ def has(data: object, key: Sequence[str | int]) -> bool:
     return True
 
 
-def put_in(data: MutableMapping[str, Any], key: Sequence[str], value: object) -> None:
+def put_in(
+    data: MutableMapping[str, Any],
+    key: Sequence[str],
+    value: object,
+    *,
+    is_list: Callable[[Key], bool] = lambda _key: False,
+) -> None:
     """Put a value at a key, making maps on the way. A list index may name an element or the next one.
+
+    `is_list` says where a list is made instead of a map.
 
     Raises:
         KeyError: A scalar, or a list without such an element, is in the way.
     """
     target: Any = data
-    for part in key[:-1]:
+    for depth, part in enumerate(key[:-1]):
         if isinstance(target, MutableMapping):
             if not isinstance(target.get(part), MutableMapping | MutableSequence):
                 if target.get(part) is not None:
                     raise KeyError(part)
-                target[part] = {}
+                target[part] = [] if is_list(tuple(key[: depth + 1])) else {}
             target = target[part]
+        elif isinstance(target, MutableSequence) and part.isdigit() and int(part) == len(target):
+            target.append([] if is_list(tuple(key[: depth + 1])) else {})
+            target = target[-1]
         else:
             target = _element(target, part)
     last = key[-1]

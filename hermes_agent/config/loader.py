@@ -91,11 +91,12 @@ def load(
     data = copy.deepcopy(document.data)
     migrations.upgrade(data)
     warnings = [*environ.warnings, *document.warnings, *_file_warnings(document, data)]
-    unresolved: set[str] = set()
+    unresolved: dict[str, Key] = {}
     data = expansion.expand(data, environ, unresolved)
     warnings += [
-        f"{document.path} uses ${{{name}}}, but {name} is not set in the environment or .env"
-        for name in sorted(unresolved)
+        f"{format_key(key)} {_where(key, document, {})} uses ${{{name}}}, but {name} is not set in the "
+        f"environment or .env"
+        for name, key in unresolved.items()
     ]
     sources: dict[Key, str] = {}
     _apply_variables(data, environ, sources)

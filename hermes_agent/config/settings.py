@@ -179,6 +179,15 @@ class Settings:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen; use replace({name}=…)")
 
+    def __copy__(self) -> Settings:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Settings:
+        return self
+
+    def __reduce__(self) -> tuple[type[Settings], tuple[dict[str, object]]]:
+        return Settings, (self._data,)
+
     def __repr__(self) -> str:
         return f"Settings({', '.join(sorted(self._data))})"  # Values may be secret.
 

@@ -73,6 +73,11 @@ def is_model(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def is_list(key: Sequence[str | int]) -> bool:
+    """Whether a list stands at a key."""
+    return get_origin(bare(annotation_of(key))) is list
+
+
 def is_known(key: Key) -> bool:
     """Whether a key is one of a section, or lies in a free map."""
     if not key or (key[0] not in ROOT_KEYS and key != (VERSION_KEY,)):

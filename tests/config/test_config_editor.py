@@ -128,6 +128,19 @@ def test_list_elements_are_set_appended_and_removed(home: Home) -> None:
     assert read(home)["fallback_providers"] == [{"provider": "openrouter", "model": "4"}]
 
 
+def test_lists_are_made_where_lists_belong(home: Home) -> None:
+    editor.set_text(home, "terminal.env_passthrough.0", "FOO")
+    editor.set_text(home, "custom_providers", '[{"name": "a", "base_url": "http://a"}]')
+    editor.set_value(home, "custom_providers.1", {"name": "b", "base_url": "http://b"})
+    assert read(home)["terminal"] == {"env_passthrough": ["FOO"]}
+    assert [item["name"] for item in read(home)["custom_providers"]] == ["a", "b"]
+
+
+def test_the_version_is_not_set_by_hand(home: Home) -> None:
+    with pytest.raises(SettingError, match="_config_version"):
+        editor.set_text(home, "_config_version", "30")
+
+
 def test_a_model_written_as_a_word_becomes_a_map_when_needed(home: Home) -> None:
     write(home, "model: a/b # c\n")
     editor.set_text(home, "model", "c/d")

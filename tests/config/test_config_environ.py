@@ -103,6 +103,11 @@ def test_secret_values_are_exact_and_not_too_short() -> None:
     assert environ.secret_values() == {"123456", "tok-123456", "x://u:pw@host"}
 
 
+def test_changes_since_an_earlier_load_are_named() -> None:
+    before = Environ({"A": "1", "B": "2", "C": "3"})
+    assert Environ({"A": "1", "B": "x", "D": "4"}).changed_names(before) == ("B", "C", "D")
+
+
 def test_values_never_show_up_in_a_representation() -> None:
     assert "secret" not in repr(Environ({"A_KEY": "secret"}))
 

@@ -1,5 +1,7 @@
 """Loading: layers, wrong values, unknown keys, templates, old forms."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -285,6 +287,12 @@ def test_settings_are_frozen_and_replaceable() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         _ = settings.nothing
     assert Settings({"mine": 1}).extra == {"mine": 1}
+
+
+def test_settings_can_be_copied_and_sent_to_other_processes() -> None:
+    settings = Settings({"agent": {"max_turns": 3}})
+    assert copy.deepcopy(settings).agent.max_turns == 3
+    assert pickle.loads(pickle.dumps(settings)).agent.max_turns == 3
 
 
 def test_settings_never_show_values() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from hermes_agent.cli.output import short_path
+from hermes_agent.config import shape
+from hermes_agent.config.editor_port import variable_for
 from hermes_agent.config.effective import HEADLINES, Effective, Value
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.keys import format_key
@@ -88,8 +90,7 @@ def _show_places(config: LoadedConfig) -> None:
 
 def _show_values(values: Iterable[Value]) -> None:
     groups: dict[str, list[Value]] = {}
-    order = {name: index for index, name in enumerate(ROOT_KEYS)}
-    for value in sorted(values, key=lambda value: order[value.key[0]]):
+    for value in sorted(values, key=_position):
         groups.setdefault(ROOT_KEYS[value.key[0]].group, []).append(value)
     width = min(44, max(len(format_key(value.key)) for group in groups.values() for value in group))
     for group, members in groups.items():
@@ -100,6 +101,14 @@ def _show_values(values: Iterable[Value]) -> None:
             source = "" if value.source == "default" else click.style(f"  ({value.source})", dim=True)
             line = f"{mark} {format_key(value.key):<{width}}  {text}"
             click.echo((click.style(line, fg="cyan") if mark == "*" else line) + source)
+
+
+def _position(value: Value) -> tuple[int, ...]:
+    """Where a key stands among all: sections, then fields in the order they are written in."""
+    root, *below = value.key
+    fields = getattr(shape.root_annotation(root), "model_fields", {})
+    inner = list(fields).index(below[0]) if below and below[0] in fields else 0
+    return (list(ROOT_KEYS).index(root), inner)
 
 
 def _one_line(value: object) -> str:
@@ -164,7 +173,13 @@ def set_(key: str, value: str | None, force: bool) -> None:
     if value is None:
         value = _ask(key)
     where = load_late("hermes_agent.config.editor:set_text")(home, key, value, force=force)
-    click.echo(f"Set {short_path(where)}" if where.startswith("/") else f"Set {where}")
+    click.echo(f"Set {where}")
+    is_secret = load_late("hermes_agent.config.secret_names:is_secret_setting")(key)
+    if is_secret and variable_for(key) is None and "${" not in value:
+        name = load_late("hermes_agent.config.checks:variable_name")(key)
+        click.echo(
+            f"Note: secrets are safer in .env: hermes config set {name}, then ${{{name}}} as the value here"
+        )
 
 
 def _ask(key: str) -> str:
