@@ -58,7 +58,7 @@ _EXAMPLES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("memory",), "`remember that I like short answers`"),
     ((), "`count to 100 slowly` (interrupt it with Ctrl+C)"),
     ((), "`think about rain` · `show markdown` · `simulate an error`"),
-    ((), "`what did I say first?` (also after `--resume`)"),
+    ((), "`what did I say first?` (also in a resumed session)"),
 )
 _MARKDOWN = """\
 ## A heading

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from hermes_agent.models import demo_actions as do
 from hermes_agent.models.demo_actions import Action
@@ -102,7 +103,13 @@ _NOTATION: tuple[tuple[str, Callable[[re.Match[str]], Action | None]], ...] = (
     ("what does {path} (say|contain)", do.read),
     (f"{_SHOW} [the] [file|content of|contents of|text of] [the] [file] {{path}}", do.read),
 )  # fmt: skip
-_RULES = tuple((compile_pattern(notation), build) for notation, build in _NOTATION)
+
+
+@cache
+def _rules() -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Action | None]], ...]:
+    """The patterns, compiled at first use."""
+    return tuple((compile_pattern(notation), build) for notation, build in _NOTATION)
+
 
 _POLITE = re.compile(
     r"(?:(?:please|hey|ok|okay|now|first|also|just|hermes|could you|can you|would you|will you|kindly|next"
@@ -148,7 +155,7 @@ def understand_one(text: str) -> Action | None:
     if len(sentence) > MAX_SENTENCE:
         long_run = _LONG_RUN.fullmatch(sentence)
         return do.run_command(long_run["command"]) if long_run else None
-    for pattern, build in _RULES:
+    for pattern, build in _rules():
         found = match_sentence(pattern, sentence)
         action = build(found) if found else None
         if action is not None:

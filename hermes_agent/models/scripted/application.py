@@ -115,14 +115,15 @@ class Application:
         try:
             body = await _read(receive)
             self._check_key(headers)
-            decoded = dialect.decode(_parse(body))
+            content = _parse(body)
+            decoded = dialect.decode(content)
         except _Refused as refused:
             await self._refuse(dialect, refused.failure, receive, send, number)
             return
         except WireError as error:
             await self._refuse(dialect, HttpFailure(400, str(error)), receive, send, number)
             return
-        seen = self._see(name, decoded, headers, body)
+        seen = self._see(name, decoded, headers, content, len(body))
         answer = self.player.answer(seen)
         exchange = _Exchange(
             answer, dialect.encoder(answer, decoded, number), dialect, receive, send, _request_id(number)
@@ -133,7 +134,12 @@ class Application:
             self.played.set()
 
     def _see(
-        self, name: SeenDialect, decoded: Decoded, headers: Mapping[str, str], body: bytes
+        self,
+        name: SeenDialect,
+        decoded: Decoded,
+        headers: Mapping[str, str],
+        content: Mapping[str, Any],
+        size: int,
     ) -> SeenRequest:
         use = self._cache.measure(decoded.request.session_id, decoded.pieces, decoded.cacheable)
         seen = SeenRequest(
@@ -143,8 +149,8 @@ class Application:
             dialect=name,
             stream=decoded.stream,
             headers=headers,
-            body=_parse(body),
-            body_bytes=len(body),
+            body=content,
+            body_bytes=size,
             prompt_tokens=use.prompt_tokens,
             cached_tokens=use.read_tokens,
             cache_write_tokens=use.write_tokens if name == "anthropic_messages" else 0,
