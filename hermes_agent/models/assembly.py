@@ -36,6 +36,8 @@ class CallDraft:
     name: str = ""
     pieces: list[str] = field(default_factory=list)
     length: int = 0
+    extra: Any = None
+    """Opaque value that the provider wants back with this call (Gemini's thought signature)."""
 
     @property
     def arguments(self) -> str:
@@ -213,6 +215,8 @@ class ReplyAssembler:
                 continue  # half a call: the model hit its output limit while writing it
             call_id = _unique(draft.id, lambda each: is_free(each) and each not in taken)
             taken.add(call_id)
+            if draft.extra is not None:
+                self.provider_data.setdefault("call_extras", {})[call_id] = draft.extra
             calls.append(ToolCall(call_id, draft.name, text))
         return tuple(calls)
 

@@ -439,7 +439,7 @@ def get_provider(name: str, *, also: Iterable[str] = ()) -> Provider:
     found = find_provider(name)
     if found is not None:
         return found
-    near = difflib.get_close_matches(name.lower(), [*_BY_NAME, *also], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), [*_BY_NAME, *also], n=3, cutoff=0.6)
     hint = f"Did you mean {' or '.join(repr(each) for each in near)}? " if near else ""
     raise ProviderSetupError(
         f"There is no provider {name!r}",

@@ -165,10 +165,14 @@ class RequestWriter:
             ]
             if profile.echo_reasoning:
                 written["reasoning_content"] = message.reasoning or " "
-        if profile.echo_reasoning_details and message.provider_data:
-            details = message.provider_data.get("reasoning_details")
-            if details and message.provider_data.get("origin") == self._endpoint.info.label:
-                written["reasoning_details"] = details
+        data = message.provider_data or {}
+        if data.get("origin") == self._endpoint.info.label:
+            if profile.echo_reasoning_details and data.get("reasoning_details"):
+                written["reasoning_details"] = data["reasoning_details"]
+            extras = data.get("call_extras") or {}
+            for call in written.get("tool_calls", ()):
+                if call["id"] in extras:
+                    call["extra_content"] = extras[call["id"]]
         return written
 
     @property
@@ -290,6 +294,7 @@ class ChatReader(ReplyReader):
         arguments = argument_text(function.get("arguments"))
         draft = self._draft(delta.get("index"), call_id, name)
         draft.id = draft.id or call_id
+        draft.extra = delta.get("extra_content") or draft.extra
         if name and name != draft.name and not draft.pieces:
             draft.name = name if name.startswith(draft.name) else draft.name + name
         draft.add(arguments)

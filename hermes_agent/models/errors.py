@@ -71,6 +71,9 @@ _NO_TOOLS = re.compile(
 _KEY_LIKE = re.compile(
     r"\b(sk|pk|rk|key|gsk|xai|hf|AIza|ghp|gho|nvapi)[-_][A-Za-z0-9_\-*]{8,}|\bAIza[\w-]{20,}"
 )
+_WEB_PAGE = re.compile(
+    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype|html|head|body)", re.IGNORECASE | re.DOTALL
+)
 _BEARER = re.compile(r"(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{8,}")
 
 
@@ -119,7 +122,7 @@ def provider_text(body: str) -> tuple[str, str]:
     try:
         value = json.loads(body)
     except ValueError:
-        if "<html" in body[:2000].lower() or body.lstrip().startswith("<!"):
+        if _WEB_PAGE.match(body):
             title = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
             return (f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"), ""
         return body, ""
@@ -169,8 +172,11 @@ def status_error(
         secrets: Keys to remove from everything shown.
         partial_text: Text that had arrived before.
     """
-    headers = headers or {}
+    headers, secrets = headers or {}, tuple(secrets)
     kind, message, remedy = _classify(endpoint, status, f"{code} {text}")
+    if status == 401 and not secrets:
+        message = f"{endpoint.info.provider} at {endpoint.address} wants a key and got none (HTTP 401)"
+        remedy = "Put NAME=… into .env and `api_key: ${NAME}` beside the base_url in config.yaml."
     return kind(
         message,
         status=status or None,
@@ -321,10 +327,11 @@ def timed_out(endpoint: Endpoint, what: str, seconds: float, *, partial_text: st
 
 def not_understood(
     endpoint: Endpoint, body: str, secrets: Iterable[str] = (), *, partial_text: str = ""
-) -> ModelResponseError:
-    """The error for a reply that is not what the dialect promises."""
+) -> ModelError:
+    """The error for a reply that is not what the dialect promises: a web page, or garbage that may pass."""
     text, _ = provider_text(body)
-    return ModelResponseError(
+    kind = ModelNotFoundError if _WEB_PAGE.match(body) else ModelResponseError
+    return kind(
         f"{endpoint.info.provider} sent something that is not a model's answer",
         why=scrub(text, secrets)[:200] or "The body was empty.",
         remedy=f"Check the base_url; it is {endpoint.info.base_url} (most end in /v1).",

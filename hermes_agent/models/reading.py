@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any
 
-from hermes_agent.core.errors import ModelResponseError
+from hermes_agent.core.errors import ModelError
 from hermes_agent.core.model import ModelEvent, ModelRequest
 from hermes_agent.models import errors
 from hermes_agent.models.assembly import ReplyAssembler
@@ -102,7 +102,7 @@ class ReplyReader(ABC):
         """The text without keys."""
         return errors.scrub(text, self._secrets)
 
-    def garbage(self, data: bytes) -> ModelResponseError:
+    def garbage(self, data: bytes) -> ModelError:
         """The error for something that is no answer."""
         return errors.not_understood(
             self.endpoint,

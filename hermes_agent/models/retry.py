@@ -16,6 +16,7 @@ from hermes_agent.core.errors import (
     StreamCutError,
 )
 from hermes_agent.core.model import Model, ModelEvent, ModelInfo, ModelRequest, ReplyRestarted
+from hermes_agent.models.endpoint import is_loopback
 from hermes_agent.models.streams import open_stream
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -80,13 +81,18 @@ class RetryModel:
                         yield event
             except PASSING as error:
                 attempt += 1
-                if attempt > self._max_retries:
+                if attempt > self._tries(error):
                     raise
                 delay, reason = self._delay(error, attempt), reason_of(error)
             else:
                 return
             yield ReplyRestarted(reason, attempt, delay)
             await self._sleep(delay)
+
+    def _tries(self, error: ModelError) -> int:
+        """A server on this machine that does not listen will not in seven seconds either."""
+        is_down = isinstance(error, ModelConnectionError) and is_loopback(self.info.base_url)
+        return min(1, self._max_retries) if is_down else self._max_retries
 
     def _delay(self, error: ModelError, attempt: int) -> float:
         asked = error.retry_after_seconds

@@ -29,12 +29,18 @@ class ThinkSplitter:
     def __init__(self) -> None:
         self._held = ""
         self._close: str | None = None
+        self._skips_newlines = False  # those between a closing tag and what follows
         self._at_start = True  # only white space since the start of the answer, line or last block
         self._in_fence = False
         self._line = ""  # beginning of the current line, as far as a fence mark needs it
 
     def feed(self, text: str) -> list[Piece]:
         """Take the next content; give what is certain."""
+        if self._skips_newlines:
+            text = text.lstrip("\n")
+            if not text:
+                return []
+            self._skips_newlines = False
         if not self._held and self._close is None and "<" not in text:
             self._note(text)
             return [Piece("text", text)] if text else []
@@ -58,7 +64,8 @@ class ThinkSplitter:
             if before:
                 pieces.append(Piece("reasoning", before))
             self._held, self._close, self._at_start = after.lstrip("\n"), None, True
-            return True
+            self._skips_newlines = not self._held
+            return bool(self._held)
         keep = _partial(self._held, (self._close,))
         if len(self._held) > keep:
             pieces.append(Piece("reasoning", self._held[: len(self._held) - keep]))

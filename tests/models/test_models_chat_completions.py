@@ -326,8 +326,6 @@ async def test_a_server_that_does_not_stream_is_understood(kind: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        http(b"<!doctype html><title>Welcome to nginx</title>", kind="text/html"),
-        http(b"<html>", kind="text/event-stream"),
         http(b"data: this is not json\n\n", kind="text/event-stream"),
         http(b"data: 42\n\n", kind="text/event-stream"),
         http(b"[]"),
@@ -571,3 +569,31 @@ async def test_images_go_to_models_that_see_and_are_named_to_those_that_do_not()
         assert "cannot see" in unseen[0]["content"]
         assert "cannot see" in unseen[2]["content"]
         assert "AAAA" not in json.dumps(unseen)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/event-stream", "application/json"])
+async def test_a_web_page_instead_of_a_model_is_named_and_not_worth_a_retry(kind: str) -> None:
+    error = await failure(http(b"<!doctype html><title>Welcome to nginx</title>", kind=kind))
+    assert isinstance(error, ModelNotFoundError)
+    assert "Welcome to nginx" in (error.why or "")
+
+
+async def test_an_endpoint_that_wants_a_key_and_got_none_says_where_to_put_it() -> None:
+    error = await failure(http(error_body("no"), status="401 Unauthorized"), key="")
+    assert "wants a key" in error.message
+    assert "api_key" in (error.remedy or "")
+
+
+async def test_what_a_provider_wants_back_with_a_call_is_sent_back() -> None:
+    signature = {"google": {"thought_signature": "abc"}}
+    piece = call(0, "a", "f", "{}")
+    piece["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = signature
+    message = (await answer(piece, delta(finish="tool_calls"))).reply.message
+    async with loopback(sse(delta("ok", "stop"))) as server:
+        for model_name in ("m", "other"):
+            model = ChatCompletionsModel(endpoint(server.url, model=model_name))
+            await ask(model, ModelRequest("", [UserMessage.of("x"), message]))
+            await model.aclose()
+        same, other = (request.json["messages"][1]["tool_calls"][0] for request in server.requests)
+        assert same["extra_content"] == signature
+        assert "extra_content" not in other
