@@ -1,7 +1,5 @@
 """`agent`, `tool_loop_guardrails`, `approvals`: how a run behaves."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

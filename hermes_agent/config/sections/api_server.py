@@ -1,7 +1,5 @@
 """`api_server`: the OpenAI-compatible server."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`auxiliary`: models for small jobs beside the conversation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import Field

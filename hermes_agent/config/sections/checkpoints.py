@@ -1,7 +1,5 @@
 """`checkpoints`: snapshots of files before the agent changes them."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

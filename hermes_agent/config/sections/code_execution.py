@@ -1,7 +1,5 @@
 """`code_execution`: Python scripts that call tools."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

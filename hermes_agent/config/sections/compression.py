@@ -1,7 +1,5 @@
 """`compression`: shortening a conversation that fills the model's window."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`context`: what is read into the prompt besides the conversation."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`curator`: care for skills in the background."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`dashboard`: the web page for administration."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`gateway` and `platforms`: chats with people on messaging platforms."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Keys at the top level that belong to no section."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """`mcp_servers`: servers of the Model Context Protocol."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

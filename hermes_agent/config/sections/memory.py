@@ -1,7 +1,5 @@
 """`memory`: what is remembered from one conversation to the next."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

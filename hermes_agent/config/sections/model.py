@@ -1,7 +1,5 @@
 """`model`, `providers`, `custom_providers`, `fallback_providers`: who answers."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """`plugins`: Python code of others."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`prompt_caching`: how long providers keep the unchanging part of a prompt."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from hermes_agent.config.sections.base import Section

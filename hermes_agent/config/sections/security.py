@@ -1,7 +1,5 @@
 """`security`: what must not get out, and where the agent may go."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`session_reset`: when a chat of the gateway starts afresh."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """`skills`: folders of instructions the agent loads on demand."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

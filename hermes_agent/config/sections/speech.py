@@ -1,7 +1,5 @@
 """`tts`, `stt`, `voice`: speaking and listening."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

@@ -1,7 +1,5 @@
 """`streaming`: replies that grow while they are written, in chats of the gateway."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section

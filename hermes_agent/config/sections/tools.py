@@ -1,7 +1,5 @@
 """`terminal`, `tool_output`: where commands run and how much of their output is read."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """`web`: searching and reading the web."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field
