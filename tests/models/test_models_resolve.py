@@ -368,3 +368,15 @@ async def test_a_task_sends_its_own_body_and_keeps_its_own_time() -> None:
         await ask(model, ModelRequest("", [UserMessage.of("hi")]))
         await model.aclose()
         assert server.requests[0].json["top_k"] == 3
+
+
+def test_the_documentation_names_every_provider_with_its_keys_and_address() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    table = text.partition("## Catalogue")[2].splitlines()
+    rows = {line.split("`")[1]: line for line in table if line.startswith("| `")}
+    assert list(rows) == [provider.id for provider in PROVIDERS]
+    for provider in PROVIDERS:
+        row = rows[provider.id]
+        assert all(f"`{name}`" in row for name in (*provider.key_names, *provider.aliases))
+        assert provider.base_url in row
+        assert provider.api_mode in row
