@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Final
 
 from hermes_agent.core.errors import StoreCorruptError, StoreError, StoreUnwritableError
@@ -25,14 +25,14 @@ from hermes_agent.store.snapshot import copy_database, verify_database
 MANIFEST: Final = "hermes-backup.json"
 FORMAT: Final = 1
 
-_SKIPPED_FOLDERS: Final = frozenset(
-    {"cache", "run", "backups", "checkpoints", "hermes-agent", ".venv", "venv", "node_modules", "__pycache__"}
-)
-_SKIPPED_SUFFIXES: Final = ("-wal", "-shm", "-journal", "-guard", ".lock", ".pid", ".sock", ".tmp", ".pyc")
+_HOME_FOLDERS: Final = frozenset({"cache", "run", "backups", "checkpoints", "hermes-agent"})
+"""Left out at the top of a home; a folder of that name inside a skill is the user's."""
+_REBUILT_FOLDERS: Final = frozenset({".venv", "venv", "node_modules", "__pycache__"})
+_HOME_SUFFIXES: Final = (".lock", ".pid", ".sock", ".tmp")
+SIDE_SUFFIXES: Final = ("-wal", "-shm", "-journal", "-guard")
 _DATABASE_SUFFIXES: Final = (".db", ".sqlite", ".sqlite3")
 _SQLITE_HEADER: Final = b"SQLite format 3\x00"
 _QUICK: Final = frozenset({"state.db", "config.yaml", ".env", "auth.json", "SOUL.md", "memories", "cron"})
-_CHUNK: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -146,20 +146,17 @@ def _files(root: Path, is_quick: bool, report: BackupReport) -> Iterator[tuple[P
 
     for folder, folders, names in os.walk(root, onerror=complain):
         here = Path(folder)
-        is_top = here == root
-        for name in sorted(folders):
-            if (here / name).is_symlink() and not _is_skipped_folder(name, is_top, is_quick):
+        kept = sorted(name for name in folders if not _is_skipped_folder(root, here / name, is_quick))
+        for name in kept:
+            if (here / name).is_symlink():
+                where = (here / name).readlink()
                 report.left_out.append(
-                    (str((here / name).relative_to(root)), f"a link to the folder {(here / name).readlink()}")
+                    ((here / name).relative_to(root).as_posix(), f"a link to the folder {where}")
                 )
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not _is_skipped_folder(name, is_top, is_quick) and not (here / name).is_symlink()
-        )
+        folders[:] = [name for name in kept if not (here / name).is_symlink()]
         for name in sorted(names):
             path = here / name
-            if name.endswith(_SKIPPED_SUFFIXES) or (is_top and is_quick and name not in _QUICK):
+            if _is_skipped_file(root, path, is_quick):
                 continue
             relative = path.relative_to(root).as_posix()
             if not path.exists():
@@ -168,8 +165,29 @@ def _files(root: Path, is_quick: bool, report: BackupReport) -> Iterator[tuple[P
                 yield path, relative
 
 
-def _is_skipped_folder(name: str, is_top: bool, is_quick: bool) -> bool:
-    return name in _SKIPPED_FOLDERS or (is_top and is_quick and name not in _QUICK)
+def _is_home(root: Path, folder: Path) -> bool:
+    """The home itself, or that of a profile (`profiles/NAME`)."""
+    return folder == root or folder.parent == root / "profiles"
+
+
+def _is_skipped_folder(root: Path, path: Path, is_quick: bool) -> bool:
+    if path.name in _REBUILT_FOLDERS or (is_quick and path.parent == root and path.name not in _QUICK):
+        return True
+    return path.name in _HOME_FOLDERS and _is_home(root, path.parent)
+
+
+def _is_skipped_file(root: Path, path: Path, is_quick: bool) -> bool:
+    if is_quick and path.parent == root and path.name not in _QUICK:
+        return True
+    if path.name.endswith(_HOME_SUFFIXES) and _is_home(root, path.parent):
+        return True
+    return belongs_to_database(path)
+
+
+def belongs_to_database(path: PurePath) -> bool:
+    """A log, lock or index that SQLite or the store keeps beside a database, by its name."""
+    base = next((path.name.removesuffix(end) for end in SIDE_SUFFIXES if path.name.endswith(end)), "")
+    return base.endswith(_DATABASE_SUFFIXES)
 
 
 def _verify(path: Path) -> None:

@@ -25,7 +25,7 @@ from hermes_agent.core.errors import (
     StoreError,
     UsageError,
 )
-from hermes_agent.store.backup import MANIFEST, is_database
+from hermes_agent.store.backup import MANIFEST, belongs_to_database, is_database
 from hermes_agent.store.file_failures import translate_os
 from hermes_agent.store.locks import running_sessions
 from hermes_agent.store.recovery import SIDE_FILES, is_in_use
@@ -111,7 +111,7 @@ def _check_home(root: Path, source: Path, force: bool) -> None:
             path.name
             for path in sorted(root.iterdir())
             if path.name not in _KEPT_FOLDERS
-            and not path.name.endswith(SIDE_FILES)
+            and not belongs_to_database(path)
             and path.resolve() != source.resolve()
         ]
         if in_the_way and not force:
@@ -198,7 +198,7 @@ def _safe_name(info: zipfile.ZipInfo, source: Path) -> PurePosixPath:
 
 def _is_left_out(name: PurePosixPath) -> bool:
     """Logs of databases and locks of other machines would do harm."""
-    return name.name.endswith(SIDE_FILES) or name.parts[0] in ("run", "backups")
+    return belongs_to_database(name) or name.parts[0] in ("run", "backups")
 
 
 def _unpack(archive: zipfile.ZipFile, entry: _Entry, staging: Path, report: RestoreReport) -> None:
@@ -226,7 +226,7 @@ def _put_in_place(
         for entry in entries:
             target = root / entry.name
             _make_folders(root, target.parent, aside, undo)
-            for old in (target, *(target.with_name(target.name + suffix) for suffix in SIDE_FILES)):
+            for old in (target, *_side_files(target)):
                 if os.path.lexists(old):
                     kept = aside / old.relative_to(root)
                     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -239,6 +239,11 @@ def _put_in_place(
             with suppress(OSError):
                 moved_to.rename(moved_from)
         raise
+
+
+def _side_files(target: Path) -> list[Path]:
+    beside = (target.with_name(target.name + suffix) for suffix in SIDE_FILES)
+    return [path for path in beside if belongs_to_database(path)]
 
 
 def _make_folders(root: Path, folder: Path, aside: Path, undo: list[tuple[Path, Path]]) -> None:

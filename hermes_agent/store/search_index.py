@@ -10,8 +10,10 @@ messages goes on.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
+from hermes_agent.store.database import begin_immediate, commit, rollback
 from hermes_agent.store.failures import is_damaged_index
 from hermes_agent.store.search_text import INDEX_FORMAT, MESSAGE_COLUMNS, searchable, set_apart
 
@@ -57,15 +59,17 @@ def index_some(connection: sqlite3.Connection, rows: int = _IDLE_ROWS) -> bool:
     return True
 
 
-def has_backlog(connection: sqlite3.Connection) -> bool:
-    """Whether messages wait to be indexed; an index of another format is emptied first."""
-    row = connection.execute("SELECT format FROM search_range").fetchone()
-    if row is None or row[0] != INDEX_FORMAT:
-        connection.execute("BEGIN IMMEDIATE")
+def has_backlog(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether messages wait to be indexed; an index of an older format is emptied first."""
+    if _is_outdated(connection):
+        begin_immediate(connection, path)
         try:
-            reset(connection)
-        finally:
-            connection.execute("COMMIT")
+            if _is_outdated(connection):  # still: another process may have been faster
+                reset(connection)
+            commit(connection, path)
+        except BaseException:
+            rollback(connection)
+            raise
     return waiting(connection) > 0
 
 
@@ -127,6 +131,11 @@ def _index_above(connection: sqlite3.Connection, limit: int) -> bool:
 
 def _insert(connection: sqlite3.Connection, rows: list[tuple[int, str, str, str, str]]) -> None:
     connection.executemany(_INSERT, ((row[0], set_apart(searchable(*row[1:]))) for row in rows))
+
+
+def _is_outdated(connection: sqlite3.Connection) -> bool:
+    row = connection.execute("SELECT format FROM search_range").fetchone()
+    return row is None or row[0] < INDEX_FORMAT
 
 
 def _range(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from hermes_agent.store.rows import calls_of, clean, content_text
 
 INDEX_FORMAT: Final = 1
-"""Raise it when this module changes what is indexed: indexes of another format are built anew."""
+"""Raise it when this module changes what is indexed: indexes of an older format are built anew."""
 
 _TOOL_OUTPUT_HEAD: Final = 6_000
 _TOOL_OUTPUT_TAIL: Final = 2_000

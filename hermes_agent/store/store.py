@@ -52,7 +52,7 @@ async def open_store(path: Path) -> SqliteStore:
         before_commit=search_index.index_new,
         when_idle=search_index.index_some,
     )
-    await writer.start(has_idle_work=search_index.has_backlog)
+    await writer.start(has_idle_work=partial(search_index.has_backlog, path=path))
     return SqliteStore(path, writer)
 
 

@@ -59,6 +59,9 @@ async def write_lines(path: Path, lines: AsyncIterator[str]) -> None:
     Raises:
         StoreUnwritableError: It cannot be written.
     """
+    if _is_stream(path):
+        await _write_through(path, lines)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -69,5 +72,21 @@ async def write_lines(path: Path, lines: AsyncIterator[str]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise translate_os(error, path) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe, a terminal, /dev/stdout: nothing that could be replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+async def _write_through(path: Path, lines: AsyncIterator[str]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            async for line in lines:
+                file.write(line)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise translate_os(error, path) from error

@@ -8,6 +8,7 @@ are run one by one, so commands must not have effects outside the database.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hermes_agent.core.errors import HermesError, StoreError
+from hermes_agent.core.errors import HermesError, StoreBusyError, StoreError
 from hermes_agent.store.database import begin_immediate, commit, rollback
 from hermes_agent.store.failures import translate
 from hermes_agent.store.guard import CheckpointGuard
 
 ResultT = TypeVar("ResultT")
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_BATCH = 256
 _CHECKPOINT_EVERY = 50
@@ -164,6 +167,11 @@ class Writer:
             except (sqlite3.Error, StoreError):
                 rollback(connection)
                 return  # somebody else is writing, or it is broken: the next second will tell
+            except Exception:  # noqa: BLE001 - the thread must live on; what is not indexed can still be read
+                rollback(connection)
+                self._has_idle_work = False
+                _LOG.exception("background indexing failed")
+                return
             self._checkpoint_if_due(connection)
 
     def _execute(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
@@ -187,7 +195,8 @@ class Writer:
             with self._guard.writing():
                 results = self._commit_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - the callers get it; the thread must live on
-            if len(jobs) == 1:
+            # One that failed has undone the others; a lock that was not to be had concerns them all alike.
+            if len(jobs) == 1 or isinstance(error, StoreBusyError):
                 _fail(jobs, self._mapped(error))
                 return
             for job in jobs:

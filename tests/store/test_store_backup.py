@@ -44,6 +44,14 @@ async def home(tmp_path: Path) -> Path:
         (root / folder / "big.bin").write_text("x")
     (root / "gateway.pid").write_text("1")
     (root / "old.db-wal").write_text("x")
+    for name in (
+        "skills/own/run/a.txt",
+        "skills/own/cache/b.txt",
+        "skills/own/uv.lock",
+        "memories/my-journal",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
     return root
 
 
@@ -60,10 +68,14 @@ def test_a_backup_holds_what_matters_and_nothing_else(home: Path, tmp_path: Path
         "config.yaml",
         ".env",
         "memories/MEMORY.md",
+        "memories/my-journal",
         "skills/own/run.sh",
+        "skills/own/run/a.txt",
+        "skills/own/cache/b.txt",
+        "skills/own/uv.lock",
         MANIFEST,
     }
-    assert report.files == 5
+    assert report.files == 9
     assert report.left_out == []
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in target.parent.iterdir()] == ["b.zip"]
@@ -71,7 +83,14 @@ def test_a_backup_holds_what_matters_and_nothing_else(home: Path, tmp_path: Path
 
 def test_a_quick_backup_is_smaller(home: Path, tmp_path: Path) -> None:
     create_backup(home, tmp_path / "q.zip", is_quick=True)
-    assert names(tmp_path / "q.zip") == {"state.db", "config.yaml", ".env", "memories/MEMORY.md", MANIFEST}
+    assert names(tmp_path / "q.zip") == {
+        "state.db",
+        "config.yaml",
+        ".env",
+        "memories/MEMORY.md",
+        "memories/my-journal",
+        MANIFEST,
+    }
 
 
 async def test_a_database_in_use_is_saved_as_it_is_at_one_moment(home: Path, tmp_path: Path) -> None:
@@ -142,7 +161,8 @@ async def test_a_restored_home_is_the_same(home: Path, tmp_path: Path) -> None:
     create_backup(home, tmp_path / "b.zip")
     new = tmp_path / "new"
     report = restore_backup(new, tmp_path / "b.zip")
-    assert (report.files, report.set_aside, report.damaged) == (5, None, [])
+    assert (report.files, report.set_aside, report.damaged) == (9, None, [])
+    assert (new / "memories" / "my-journal").read_text() == "mine"
     assert (new / "config.yaml").read_text() == "model: demo  # mine\n"
     assert stat.S_IMODE((new / ".env").stat().st_mode) == 0o600
     assert stat.S_IMODE((new / "state.db").stat().st_mode) == 0o600

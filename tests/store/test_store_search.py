@@ -218,6 +218,15 @@ async def test_the_index_is_small(tmp_path: Path) -> None:
     assert len(texts) / seconds > 5_000  # measured: 40,000; the figure to keep is 10,000
 
 
+ANYTHING = st.none() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=20)
+
+
+@given(ANYTHING, ANYTHING, ANYTHING, ANYTHING | st.just('[{"function": {"name": "\\ud800"}}]'))
+def test_any_row_can_be_indexed(role: str, content: object, tool_name: object, tool_calls: object) -> None:
+    text = searchable(role, content, tool_name, tool_calls)
+    assert isinstance(set_apart(text), str)
+
+
 def test_images_are_not_indexed() -> None:
     image = '{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD"}}'
     content = f'[{{"type":"text","text":"look"}},{image}]'

@@ -38,7 +38,7 @@ def print_sessions(records: Sequence[SessionRecord], *, as_json: bool) -> None:
 def line(record: SessionRecord, width: int) -> str:
     """`id  when  messages  source  title or preview`, cut to fit."""
     moment = when(record.last_active_at)
-    head = f"{record.id:<22}  {moment:<12}  {record.message_count:>4}  {record.source:<8}  "
+    head = f"{record.id:<22}  {moment:<12}  {record.message_count:>4}  {plain(record.source):<8}  "
     text = plain(record.title or record.preview or "(empty)")
     room = max(10, width - len(head))
     cells = 0
@@ -53,9 +53,9 @@ def line(record: SessionRecord, width: int) -> str:
 def show(found: dict[str, Any], *, with_tools: bool) -> None:
     """Print a conversation (`session_json` with `messages`)."""
     title = f" · {found['title']}" if found["title"] else ""
-    click.echo(click.style(f"{found['id']}{title}", bold=True))
+    click.echo(click.style(plain(f"{found['id']}{title}"), bold=True))
     details = (found["model"], found["source"], when(found["started_at"]), found["cwd"])
-    click.echo(" · ".join(str(detail) for detail in details if detail))
+    click.echo(plain(" · ".join(str(detail) for detail in details if detail)))
     for message in found["messages"]:
         click.echo()
         role = message["role"]
