@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_agent.core.errors import ConfigFileError
+from hermes_agent.models.scripted.script import (
+    CutScript,
+    ErrorScript,
+    Expect,
+    GarbageScript,
+    Script,
+    Step,
+    ToolCallScript,
+    UsageScript,
+    When,
+)
 from hermes_agent.models.scripted.source import load_script
-from hermes_agent.models.scripted.template import check_templates, render, render_value
+from hermes_agent.models.scripted.template import _FILTERS, NAMES, check_templates, render, render_value
 
 
 def test_a_plain_list_of_texts_is_a_script() -> None:
@@ -148,3 +160,27 @@ def test_an_argument_that_is_one_number_template_becomes_a_number() -> None:
 def test_bad_templates_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         check_templates(text)
+
+
+def test_the_documentation_shows_working_scripts_and_names_every_key() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "scripted-model.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert load_script(example)
+    sections = (
+        Script,
+        Step,
+        ToolCallScript,
+        When,
+        Expect,
+        UsageScript,
+        ErrorScript,
+        CutScript,
+        GarbageScript,
+    )
+    for section in sections:
+        for name in section.model_fields:
+            assert re.search(rf"`[^`]*\b{name}\b[^`]*`", page), f"{section.__name__}.{name} is not documented"
+    for name in (*NAMES, *_FILTERS):
+        assert re.search(rf"`[^`]*\b{name}\b[^`]*`", page), f"template word {name} is not documented"

@@ -57,7 +57,7 @@ async def play(answer: Answer, info: ModelInfo) -> AsyncIterator[ModelEvent]:
     if answer.delay_seconds:
         await asyncio.sleep(answer.delay_seconds)
     if answer.error is not None:
-        raise http_error(answer.error)
+        raise http_error(answer.error, info)
     fault = answer.fault
     if fault is not None and fault.after_events is None:
         await _fail(fault, "")
@@ -112,7 +112,7 @@ async def _fail(fault: Fault, said: str) -> NoReturn:
     raise StreamCutError("The stream ended before the answer did", partial_text=said, why="scripted cut")
 
 
-def http_error(failure: HttpFailure) -> ModelError:
+def http_error(failure: HttpFailure, info: ModelInfo) -> ModelError:
     """The error of the port for a scripted HTTP error."""
     kind = _BY_STATUS.get(failure.status)
     if kind is None:
@@ -125,7 +125,7 @@ def http_error(failure: HttpFailure) -> ModelError:
     except (KeyError, ValueError):
         retry_after = None
     return kind(
-        f"The scripted model answered {failure.status}",
+        f"{info.label} answered {failure.status}",
         status=failure.status,
         retry_after_seconds=retry_after,
         why=failure.message if failure.body is None else str(failure.body),
