@@ -111,7 +111,9 @@ COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         "branch", "Go on in a copy of this conversation", "Conversation", "[title]", aliases=("fork",)
     ),
-    CommandSpec("compress", "Shorten the conversation to save context", "Conversation"),
+    CommandSpec(
+        "compress", "Shorten the conversation to save context", "Conversation", args="[what to keep]"
+    ),
     # Model and tools
     CommandSpec(
         "model",

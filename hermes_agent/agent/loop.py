@@ -9,10 +9,14 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hermes_agent.agent.compaction import CompactionFailed
 from hermes_agent.agent.guardrails import LoopGuard
+from hermes_agent.agent.tokens import estimate
 from hermes_agent.agent.turn import Turn, TurnResult
-from hermes_agent.core.errors import HermesError, ModelError
+from hermes_agent.core.errors import ContextOverflowError, HermesError, ModelError
 from hermes_agent.core.events import (
+    CompactionFinished,
+    CompactionStarted,
     Notice,
     Outcome,
     RunFinished,
@@ -59,6 +63,7 @@ class _Progress:
     continuations: int = 0
     usage: Usage = field(default_factory=Usage)
     text: list[str] = field(default_factory=list)
+    has_overflowed: bool = False
     failed_edits: dict[str, str] = field(default_factory=dict)
 
 
@@ -128,6 +133,8 @@ class RunLoop:
         while True:
             if self._progress.turns >= session.max_turns:
                 await self._summarise(run)
+            if session.needs_compaction():
+                await self._compact(run)
             reply = (await self._take_turn(run, with_tools=True)).message
             if reply.tool_calls:
                 await self._run_tools(reply, run)
@@ -161,6 +168,11 @@ class RunLoop:
         )
         try:
             result = await turn.stream(request)
+        except ContextOverflowError:
+            if self._progress.has_overflowed or not await self._compact(run, force=True):
+                raise
+            self._progress.has_overflowed = True
+            return await self._take_turn(run, with_tools=with_tools)
         except ModelError:
             await self._keep(turn.partial("error"), None)
             raise
@@ -174,7 +186,7 @@ class RunLoop:
             reply = replace(reply, tool_calls=())
         await self._keep(reply, result.usage)
         used = result.usage.input_tokens + result.usage.output_tokens
-        session.context_tokens = used
+        session.count_context(used)
         run.emit(UsageUpdated(self._progress.usage, used, result.info.context_window))
         return replace(result, message=reply)
 
@@ -190,6 +202,18 @@ class RunLoop:
         else:
             self._progress.text.append(message.text)
         await self._session.append([message], usage=usage)
+
+    async def _compact(self, run: Run, *, force: bool = False) -> bool:
+        """Shorten the conversation; on failure it stays as it is and the user is told."""
+        session = self._session
+        run.emit(CompactionStarted(session.context_tokens or estimate(session.messages)))
+        try:
+            shorter = await session.compact(force=force)
+        except CompactionFailed as failure:
+            run.emit(CompactionFinished(session.context_tokens, str(failure)))
+            return False
+        run.emit(CompactionFinished(shorter.tokens_after + session.fixed_tokens))
+        return True
 
     async def _continue_answer(self) -> None:
         self._progress.continuations += 1

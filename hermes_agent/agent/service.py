@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
 from hermes_agent.agent.judge import ModelJudge
 from hermes_agent.agent.personalities import get_personality
@@ -64,6 +65,7 @@ class AgentPorts:
 
     Attributes:
         make_model: (provider, model) to the whole model stack; raises `ProviderSetupError`.
+        make_auxiliary: (task of `auxiliary`, main model) to the model for that task.
         make_tools: Toolset names to tools, in a stable order.
         make_environment: Session id to the place where its commands run.
         lock: (session id, source) to a held lock; raises `SessionBusyError`.
@@ -78,6 +80,7 @@ class AgentPorts:
 
     store: SessionStore
     make_model: Callable[[str | None, str | None], Model]
+    make_auxiliary: Callable[[str, Model], Model]
     make_tools: Callable[[Sequence[str]], Sequence[Tool]]
     make_environment: Callable[[str], Environment]
     lock: Callable[[str, str], AbstractContextManager[object]]
@@ -170,8 +173,15 @@ class AgentService:
                         settings.approvals,
                         always=set(settings.command_allowlist),
                         remember=self._ports.remember_rules,
-                        judge=ModelJudge(model) if settings.approvals.mode == "smart" else None,
+                        judge=(
+                            ModelJudge(self._ports.make_auxiliary("approval", model))
+                            if settings.approvals.mode == "smart"
+                            else None
+                        ),
                         is_yolo=options.is_yolo or self._is_yolo,
+                    ),
+                    compactor=Compactor(
+                        settings.compression, lambda: self._ports.make_auxiliary("compression", session.model)
                     ),
                     agent=settings.agent,
                     guardrails=settings.tool_loop_guardrails,
@@ -181,6 +191,7 @@ class AgentService:
                     reasoning_effort=settings.model.reasoning_effort,
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
+                    lock=lambda child: self._ports.lock(child, options.source),
                 )
             )
             session.max_turns = max_turns

@@ -7,13 +7,15 @@ session state and the approvals. Only one run at a time.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.compaction import Compacted, Compactor
 from hermes_agent.agent.context_files import ContextFiles
 from hermes_agent.agent.loop import RunLoop
 from hermes_agent.agent.run import Run
+from hermes_agent.agent.tokens import estimate, estimate_text
 from hermes_agent.agent.tool_runner import ToolRunner
 from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
 from hermes_agent.core.environment import Environment
@@ -44,6 +46,7 @@ class SessionParts:
     Attributes:
         build_prompt: Makes the system prompt at the first run; never called if the record has one.
         is_stored: False keeps the conversation in memory only.
+        lock: Locks the child session that a compaction opens.
     """
 
     record: SessionRecord
@@ -52,6 +55,7 @@ class SessionParts:
     tools: Sequence[Tool]
     environment: Environment
     gate: ApprovalGate
+    compactor: Compactor
     agent: AgentSettings
     guardrails: GuardrailSettings
     build_prompt: Callable[[], Awaitable[str]]
@@ -60,6 +64,7 @@ class SessionParts:
     reasoning_effort: ReasoningEffort | None = None
     warnings: list[str] = field(default_factory=list)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
+    lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
 
 
 class Session:
@@ -76,6 +81,8 @@ class Session:
         self.max_turns = parts.agent.max_turns
         self.usage = parts.record.usage
         self.context_tokens = 0
+        """Tokens of the newest request and its answer, as the provider counted them; 0 if it has not yet."""
+        self._counted_messages = 0
         self.warnings = parts.warnings
         self.system_prompt = parts.record.system_prompt or ""
         self.tool_definitions: tuple[ToolDefinition, ...] = tuple(tool.definition for tool in parts.tools)
@@ -218,6 +225,69 @@ class Session:
                 )
         return self.system_prompt
 
+    @property
+    def fixed_tokens(self) -> int:
+        """Estimated tokens of what every request carries besides the conversation."""
+        tools = sum(
+            estimate_text(tool.description) + estimate_text(str(tool.parameters))
+            for tool in self.tool_definitions
+        )
+        return estimate_text(self.system_prompt) + tools
+
+    def needs_compaction(self) -> bool:
+        """Whether the conversation should be shortened before the next request."""
+        counted = self.context_tokens
+        tokens = counted + estimate(self._messages[self._counted_messages :])
+        if not counted:
+            tokens += self.fixed_tokens
+        return self._parts.compactor.is_due(tokens, self.model.info.context_window)
+
+    def count_context(self, tokens: int) -> None:
+        """Note what the provider counted for the conversation as it is now."""
+        self.context_tokens = tokens
+        self._counted_messages = len(self._messages)
+
+    async def compact(self, *, focus: str = "", force: bool = False) -> Compacted:
+        """Shorten the conversation; it goes on in a child session, the old one stays as it was.
+
+        Raises:
+            CompactionFailed: Nothing was changed.
+        """
+        shorter = await self._parts.compactor.compact(
+            self._messages,
+            fixed_tokens=self.fixed_tokens,
+            window=self.model.info.context_window,
+            focus=focus,
+            force=force,
+        )
+        await self._go_on_with(shorter.messages)
+        self.context_tokens = 0
+        self._counted_messages = 0
+        return shorter
+
+    async def _go_on_with(self, messages: Sequence[Message]) -> None:
+        """Adopt another history. The parent is ended only when the child is complete."""
+        if not self._parts.is_stored:
+            self._messages = list(messages)
+            self._row_ids = [0] * len(messages)
+            return
+        store, parent = self._parts.store, self.record
+        child = await store.create(
+            source=parent.source,
+            model=parent.model,
+            cwd=parent.cwd,
+            user_id=parent.user_id,
+            title=await store.next_title(parent.title) if parent.title else None,
+            parent_session_id=parent.id,
+            model_config=parent.model_config,
+        )
+        self._held.enter_context(self._parts.lock(child.id))
+        child = await store.update(child.id, system_prompt=self.system_prompt)
+        row_ids = list(await store.append(child.id, messages))
+        await store.end(parent.id, "compressed")
+        self.record, self._messages, self._row_ids = child, list(messages), row_ids
+        self.scope.session_id = child.id
+
     async def set_title(self, title: str) -> None:
         """Name the session. Raises `SessionTitleError`."""
         self.record = await self._parts.store.update(self.id, title=title)
@@ -249,6 +319,7 @@ class Session:
             await self._parts.store.rewind(self.id, self._row_ids[index])
         self._messages = self._messages[:index]
         self._row_ids = self._row_ids[:index]
+        self.count_context(0)
         return _without_notes(message)
 
     def _last_exchange(self) -> int | None:

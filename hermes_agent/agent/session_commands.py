@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 from hermes_agent.agent.commands import CATEGORIES, commands_for, find
+from hermes_agent.agent.compaction import CompactionFailed
 from hermes_agent.agent.personalities import PRESETS, get_personality
 from hermes_agent.agent.session import Session
 from hermes_agent.core.errors import UsageError
@@ -36,6 +37,24 @@ def help_text(argument: str, scope: Literal["cli", "gateway"] = "cli") -> str:
                 args = f" {spec.args}" if spec.args else ""
                 lines.append(f"- `{names}{args}` {spec.summary}")
     return "\n".join(lines).strip()
+
+
+async def compress(session: Session, focus: str = "") -> str:
+    """`/compress [what to keep]`: shorten the conversation now.
+
+    Raises:
+        UsageError: It was left as it was; says why.
+    """
+    if session.current_run is not None:
+        raise UsageError("A run is going on", remedy="/stop it first.")
+    try:
+        shorter = await session.compact(focus=focus, force=True)
+    except CompactionFailed as failure:
+        raise UsageError(f"The conversation was left as it is: {failure}") from failure
+    return (
+        f"Shortened from about {shorter.tokens_before:,} to {shorter.tokens_after:,} tokens; "
+        f"it goes on as {session.id}, the long one stays stored."
+    )
 
 
 def usage_text(session: Session) -> str:

@@ -15,6 +15,7 @@ from hermes_agent.agent.session import Session
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
 from hermes_agent.config.paths import Home
+from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionNotFoundError
@@ -25,7 +26,7 @@ from hermes_agent.core.services import ToolServices
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 from hermes_agent.environments import open_environment
-from hermes_agent.models.resolve import resolve_model
+from hermes_agent.models.resolve import resolve_auxiliary, resolve_model
 from hermes_agent.store.locks import SessionLock
 from hermes_agent.tools.toolsets import build_tools
 
@@ -47,6 +48,7 @@ class App:
         self._store_opening = asyncio.Lock()
         self._service: AgentService | None = None
         self._sessions: list[Session] = []
+        self._auxiliary: dict[str, Model] = {}
 
     @classmethod
     def load(cls, flags: Mapping[str, object] = {}, *, home: Home | None = None) -> App:
@@ -80,6 +82,7 @@ class App:
             ports = AgentPorts(
                 store=await self.store(),
                 make_model=self.make_model,
+                make_auxiliary=self.make_auxiliary,
                 make_tools=self.make_tools,
                 make_environment=self.make_environment,
                 lock=self._lock,
@@ -134,7 +137,21 @@ class App:
 
     def make_model(self, provider: str | None = None, model: str | None = None) -> Model:
         """The model stack. Raises `ProviderSetupError`."""
-        return resolve_model(self.settings, self.environ, provider=provider, model=model)
+        return resolve_model(self.settings, self.environ, provider=provider, model=model, home=self.home)
+
+    def make_auxiliary(self, task: str, main: Model) -> Model:
+        """The model for a small job beside the conversation; the conversation's own if none is set."""
+        settings = self.settings
+        section: AuxiliaryTaskSettings = getattr(settings.auxiliary, task)
+        summary_model = settings.compression.summary_model if task == "compression" else ""
+        if summary_model:
+            own = section.model_copy(update={"model": summary_model})
+            settings = settings.replace(auxiliary=settings.auxiliary.model_copy(update={task: own}))
+        elif section == AuxiliaryTaskSettings():
+            return main
+        if task not in self._auxiliary:
+            self._auxiliary[task] = resolve_auxiliary(settings, self.environ, task, home=self.home)
+        return self._auxiliary[task]
 
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         """Tools of these toolsets, in a stable order."""
@@ -185,6 +202,9 @@ class App:
         for session in self._sessions:
             await session.aclose()
         self._sessions.clear()
+        for model in self._auxiliary.values():
+            await model.aclose()
+        self._auxiliary.clear()
         if self._store is not None:
             store, self._store = self._store, None
             await store.aclose()

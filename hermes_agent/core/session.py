@@ -149,6 +149,10 @@ class SessionStore(Protocol):
         """Change what is given; None leaves a field alone. Raises `SessionTitleError`."""
         ...
 
+    async def next_title(self, title: str) -> str:
+        """The first free title of the row `title`, `title #2`, `title #3` …"""
+        ...
+
     async def end(self, session_id: str, reason: str) -> None:
         """Mark as ended."""
         ...

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import pytest
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.session import Session, SessionParts
 from hermes_agent.config.sections.agent import AgentSettings, ApprovalSettings, GuardrailSettings
+from hermes_agent.config.sections.compression import CompressionSettings
 from hermes_agent.config.sections.tools import TerminalSettings
 from hermes_agent.core.model import Model
 from hermes_agent.core.session import SessionRecord
@@ -75,6 +77,7 @@ async def open_session(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Open
             "gate": ApprovalGate(ApprovalSettings(timeout=5)),
             "agent": AgentSettings(),
             "guardrails": GuardrailSettings(),
+            "compactor": Compactor(CompressionSettings(), lambda: session.model),
             "build_prompt": prompt,
             **parts,
         }

@@ -252,11 +252,8 @@ class SlashCommands:
         await self._switch(session)
         chat.transcript.note(f"A copy goes on here as {session.id}; the original stays as it is ({old.id})")
 
-    async def _compress(self, _argument: str) -> None:
-        raise UsageError(
-            "Conversations cannot be shortened yet",
-            remedy="/new starts a fresh one; the old one stays stored.",
-        )
+    async def _compress(self, argument: str) -> None:
+        self._say(await shared.compress(self._chat.session, argument.strip()))
 
     # -- model and tools
 
