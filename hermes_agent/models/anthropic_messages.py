@@ -11,7 +11,7 @@ from hermes_agent.core.messages import AssistantMessage, FinishReason, ImagePart
 from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
 from hermes_agent.models.anthropic_client import open_transport
 from hermes_agent.models.assembly import CallDraft
-from hermes_agent.models.chat_completions import CACHE_MARKS, unseen_images
+from hermes_agent.models.chat_request import CACHE_MARKS, unseen_images
 from hermes_agent.models.encoding import (
     ConversationEncoder,
     Group,

@@ -158,6 +158,10 @@ _ENDPOINT_RULES: tuple[_Rule, ...] = (
         {"headers": {"HTTP-Referer": "https://github.com/hermes-agent", "X-Title": "hermes-agent"}},
         host="openrouter.ai",
     ),
+    _Rule(
+        {"headers": {"Copilot-Integration-Id": "vscode-chat", "Editor-Version": "vscode/1.104.0"}},
+        host="githubcopilot.com",
+    ),
     _Rule({"headers": {"X-BILLING-INVOKE-ORIGIN": "HermesAgent"}}, host="nvidia.com"),
 )
 

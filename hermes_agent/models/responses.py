@@ -10,7 +10,7 @@ from typing import Any
 from hermes_agent.core.messages import AssistantMessage, ImagePart, Part, TextPart
 from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
 from hermes_agent.models.assembly import CallDraft
-from hermes_agent.models.chat_completions import image_url, unseen_images
+from hermes_agent.models.chat_request import image_url, unseen_images
 from hermes_agent.models.encoding import (
     ConversationEncoder,
     Group,

@@ -597,3 +597,40 @@ async def test_what_a_provider_wants_back_with_a_call_is_sent_back() -> None:
         same, other = (request.json["messages"][1]["tool_calls"][0] for request in server.requests)
         assert same["extra_content"] == signature
         assert "extra_content" not in other
+
+
+async def test_a_setting_that_a_server_refuses_by_name_is_left_out_from_then_on() -> None:
+    refusal = http(error_body("Unsupported parameter: 'stream_options'"), status="400 Bad Request")
+    rename = http(
+        error_body("Use 'max_completion_tokens' instead of 'max_tokens'."), status="400 Bad Request"
+    )
+    async with loopback(refusal, rename, sse(delta("ok", "stop"))) as server:
+        model = ChatCompletionsModel(endpoint(server.url, max_output_tokens=9))
+        for _ in range(2):
+            assert (await ask(model, HI)).text == "ok"
+        await model.aclose()
+        bodies = [request.json for request in server.requests]
+        assert len(bodies) == 4
+        assert "stream_options" in bodies[0]
+        assert bodies[2] == bodies[3]
+        assert bodies[2]["max_completion_tokens"] == 9
+        assert not {"stream_options", "max_tokens"} & set(bodies[2])
+
+
+async def test_a_refusal_that_names_nothing_is_not_repeated() -> None:
+    async with loopback(http(error_body("Invalid 'messages'"), status="400 Bad Request")) as server:
+        model = ChatCompletionsModel(endpoint(server.url))
+        with pytest.raises(ModelRequestError):
+            await ask(model, HI)
+        await model.aclose()
+        assert len(server.requests) == 1
+
+
+async def test_a_refusal_that_does_not_end_is_an_error() -> None:
+    everything = "stream_options prompt_cache_key reasoning_effort thinking reasoning usage max_tokens"
+    async with loopback(http(error_body(everything), status="400 Bad Request")) as server:
+        model = ChatCompletionsModel(endpoint(server.url))
+        with pytest.raises(ModelRequestError):
+            await ask(model, HI)
+        await model.aclose()
+        assert len(server.requests) == 2

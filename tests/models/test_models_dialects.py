@@ -21,14 +21,14 @@ from hermes_agent.core.messages import (
     UserMessage,
 )
 from hermes_agent.core.model import ModelRequest, ToolDefinition
-from hermes_agent.models import anthropic_messages, chat_completions, responses
+from hermes_agent.models import anthropic_messages, chat_request, responses
 from hermes_agent.models.anthropic_messages import AnthropicMessagesModel
 from hermes_agent.models.encoding import canonical_schema, dumps, group_messages
 from hermes_agent.models.profiles import Profile, profile_for
 from hermes_agent.models.responses import ResponsesModel
 
 WRITERS: dict[str, Any] = {
-    "chat_completions": chat_completions.RequestWriter,
+    "chat_completions": chat_request.RequestWriter,
     "codex_responses": responses.RequestWriter,
     "anthropic_messages": anthropic_messages.RequestWriter,
 }
