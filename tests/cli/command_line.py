@@ -54,7 +54,7 @@ class CommandLine:
         return pexpect.spawn(
             sys.executable,
             ["-m", "hermes_agent", *arguments],
-            env=self.environment(**extra),
+            env=self.environment(PROMPT_TOOLKIT_NO_CPR="1", **extra),  # nobody here reports the cursor
             cwd=str(self.home.parent),
             encoding="utf-8",
             timeout=20,
@@ -68,3 +68,10 @@ class CommandLine:
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
         return path
+
+
+def finish(child: pexpect.spawn) -> int:
+    """Read to the end; returns the exit code (128 + n for signal n)."""
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus if child.exitstatus is not None else 128 + child.signalstatus
