@@ -18,7 +18,7 @@ import click
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.loading import load
 
-RECORD_LIMIT = 1_000
+RECORD_LIMIT = 200
 """Requests that a long-running server keeps."""
 
 

@@ -35,7 +35,7 @@ class PrefixCache:
     """
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[str, deque[tuple[Sequence[Piece], list[int]]]] = OrderedDict()
+        self._sessions: OrderedDict[str, deque[tuple[tuple[Piece, ...], list[int]]]] = OrderedDict()
 
     def measure(self, session: str, pieces: Sequence[Piece], cacheable: int | None = None) -> CacheUse:
         """Compare with earlier requests of the session and remember this one.
@@ -52,15 +52,16 @@ class PrefixCache:
         if len(self._sessions) > _SESSIONS:
             self._sessions.popitem(last=False)
         common, sizes = 0, [0]
+        shared: tuple[Piece, ...] = ()  # what is common is kept once
         for known, known_sizes in reversed(earlier):
             length = _common(known, pieces, limit)
             if length > common:
-                common, sizes = length, known_sizes[: length + 1]
+                common, shared, sizes = length, known[:length], known_sizes[: length + 1]
             if length == limit:
                 break
         for piece in pieces[common:]:
             sizes.append(sizes[-1] + _size(piece))
-        earlier.append((tuple(pieces[:limit]), sizes[: limit + 1]))
+        earlier.append(((*shared, *pieces[common:limit]), sizes[: limit + 1]))
         prompt, read, stored = (estimate_tokens(sizes[at]) for at in (len(pieces), common, limit))
         return CacheUse(prompt, read, stored - read)
 

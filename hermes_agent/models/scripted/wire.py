@@ -117,6 +117,16 @@ def list_of(value: object, where: str) -> list[Mapping[str, Any]]:
     return value
 
 
+def object_of(value: object, where: str) -> Mapping[str, Any]:
+    """An object that may be absent.
+
+    Raises:
+        WireError: It is something else.
+    """
+    fail_unless(value is None or isinstance(value, dict), f"{where} must be an object")
+    return value if isinstance(value, dict) else {}
+
+
 def model_and_stream(body: Mapping[str, Any]) -> tuple[str, bool]:
     """The model's name and whether a stream is wanted.
 
@@ -157,11 +167,10 @@ def parts_of(content: object, where: str) -> tuple[Part, ...]:
             url = url.get("url") if isinstance(url, dict) else url
             parts.append(image(text_of(url, f"{where}.image_url")))
         elif kind == "image":
-            source = block.get("source") or {}
-            data = source.get("data")
-            parts.append(
-                ImagePart(str(source.get("media_type", "image/png")), data=data, url=source.get("url"))
-            )
+            source = object_of(block.get("source"), f"{where}.source")
+            kind_of_image = text_of(source.get("media_type"), "media_type") or "image/png"
+            data, url = (text_of(source.get(key), key) or None for key in ("data", "url"))
+            parts.append(ImagePart(kind_of_image, data=data, url=url))
         elif kind == "refusal":
             parts.append(TextPart(text_of(block.get("refusal"), f"{where}.refusal")))
     return tuple(parts)

@@ -23,6 +23,7 @@ from hermes_agent.models.scripted.wire import (
     joined,
     list_of,
     model_and_stream,
+    object_of,
     parts_of,
     session_of,
     sse,
@@ -95,7 +96,7 @@ def _message(raw: Mapping[str, Any], names: dict[str, str]) -> Message | str:
     fail_unless(role == "assistant", f"unknown role {role!r}")
     calls = []
     for call in list_of(raw.get("tool_calls"), "tool_calls"):
-        function = call.get("function") or {}
+        function = object_of(call.get("function"), "function")
         made = ToolCall(
             text_of(call.get("id"), "id"),
             text_of(function.get("name"), "name"),
