@@ -5,6 +5,7 @@ Words people type: `MODEL`, `PROVIDER:MODEL`, `custom:NAME:MODEL`, or an alias o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -56,6 +57,8 @@ class Choice:
         own = self.provider
         return _same_origin(self.base_url, own.base_url) or self.key_names == own.key_names != ()
 
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 HasKey = Callable[[Provider], bool]
 
@@ -244,7 +247,8 @@ def _checked(base_url: str, label: str) -> str:
         url = url.removesuffix(path)
     try:
         parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = (parts.hostname or "").encode("idna").decode()
+        is_good = parts.scheme in ("http", "https") and bool(_HOST.fullmatch(host)) and parts.port != 0
     except ValueError:
         is_good = False
     if not is_good:

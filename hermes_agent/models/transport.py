@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 import httpx2
 
-from hermes_agent.core.errors import ModelError
+from hermes_agent.core.errors import ModelError, ModelRequestError, ProviderSetupError
 from hermes_agent.models import errors
-from hermes_agent.models.endpoint import Endpoint, is_loopback
+from hermes_agent.models.endpoint import Endpoint
 from hermes_agent.models.sse import EventDecoder, ServerEvent
 
 KEEP_ALIVE_SECONDS = 120.0
@@ -32,16 +32,25 @@ Post: TypeAlias = Callable[[str, bytes, httpx2.Timeout], Awaitable[httpx2.Respon
 
 
 def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
-    """The HTTP client for one endpoint: keeps connections, follows no redirect."""
-    own_network = is_loopback(endpoint.info.base_url)
-    return httpx2.AsyncClient(
-        limits=httpx2.Limits(
-            max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEP_ALIVE_SECONDS
-        ),
-        follow_redirects=False,
-        proxy=None if own_network else endpoint.proxy,
-        trust_env=not own_network,
+    """The HTTP client for one endpoint: keeps connections, follows no redirect, uses no other proxy.
+
+    Raises:
+        ProviderSetupError: The proxy is of a kind that cannot be used.
+    """
+    limits = httpx2.Limits(
+        max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEP_ALIVE_SECONDS
     )
+    # Loading certificates takes longer than everything else here, and plain HTTP never leads to TLS.
+    needs_tls = not endpoint.info.base_url.lower().startswith("http://")
+    try:
+        transport = httpx2.AsyncHTTPTransport(verify=needs_tls, limits=limits, proxy=endpoint.proxy)
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        raise ProviderSetupError(
+            f"The proxy for {endpoint.address} cannot be used",
+            why=errors.scrub(str(error)),
+            remedy="Name an http or https proxy in HTTPS_PROXY, or except this host with NO_PROXY.",
+        ) from error
+    return httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
 
 class Reply:
@@ -176,6 +185,12 @@ class Transport:
         response = getattr(error, "response", None)
         if isinstance(response, httpx2.Response):
             return await self._status_error(response)
+        if isinstance(error, UnicodeError | httpx2.LocalProtocolError):
+            return ModelRequestError(
+                f"The request to {self._endpoint.address} cannot be written",
+                why=errors.scrub(str(error), self._secrets),
+                remedy="Check model.default_headers and the key for characters that headers cannot carry.",
+            )
         causes = [each for each in _chain(error) if isinstance(each, httpx2.HTTPError | httpx2.InvalidURL)]
         if not causes:
             return None

@@ -22,6 +22,7 @@ from hermes_agent.core.errors import (
     ModelResponseError,
     ModelServerError,
     ModelTimeoutError,
+    ProviderSetupError,
     StreamCutError,
 )
 from hermes_agent.core.messages import (
@@ -634,3 +635,36 @@ async def test_a_refusal_that_does_not_end_is_an_error() -> None:
             await ask(model, HI)
         await model.aclose()
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("proxy", ["garbage", "socks9://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_named(proxy: str) -> None:
+    with pytest.raises(ProviderSetupError, match=r"example\.com:443"):
+        ChatCompletionsModel(endpoint("https://example.com/v1", proxy=proxy))
+
+
+async def test_proxies_of_the_environment_are_used_only_if_they_were_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with (
+        loopback(sse(delta("ok", "stop"))) as server,
+        loopback(sse(delta("via proxy", "stop"))) as proxy,
+    ):
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+        direct = ChatCompletionsModel(endpoint(server.url))
+        assert (await ask(direct, HI)).text == "ok"
+        await direct.aclose()
+        chosen = endpoint("http://model.invalid/v1", proxy=f"http://127.0.0.1:{proxy.port}")
+        through = ChatCompletionsModel(chosen)
+        assert (await ask(through, HI)).text == "via proxy"
+        await through.aclose()
+
+
+async def test_headers_that_cannot_be_sent_are_named() -> None:
+    async with loopback(sse(delta("ok", "stop"))) as server:
+        for value in ("sch\u00f6n \u2713", "two\nlines"):
+            model = ChatCompletionsModel(endpoint(server.url, headers={"X-Own": value}))
+            with pytest.raises(ModelRequestError, match="cannot be written"):
+                await ask(model, HI)
+            await model.aclose()

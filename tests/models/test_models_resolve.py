@@ -191,7 +191,18 @@ def test_an_address_that_only_looks_like_the_providers_gets_no_key(url: str) -> 
         assert [each.secret for each in found.credentials] == [""]
 
 
-@pytest.mark.parametrize("url", ["localhost:1234", "ftp://x/v1", "http://", "not a url", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:1234",
+        "ftp://x/v1",
+        "http://",
+        "not a url",
+        "http://[::1",
+        "http://a b/v1",
+        "http://a..b/v1",
+    ],
+)
 def test_a_broken_address_is_named(url: str) -> None:
     with pytest.raises(ProviderSetupError, match="is not an http or https URL"):
         who({"model": {"provider": "custom", "base_url": url, "default": "m"}})
