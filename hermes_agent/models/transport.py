@@ -185,13 +185,14 @@ class Transport:
         response = getattr(error, "response", None)
         if isinstance(response, httpx2.Response):
             return await self._status_error(response)
-        if isinstance(error, UnicodeError | httpx2.LocalProtocolError):
+        chain = _chain(error)
+        if any(isinstance(each, UnicodeError | httpx2.LocalProtocolError) for each in chain):
             return ModelRequestError(
                 f"The request to {self._endpoint.address} cannot be written",
-                why=errors.scrub(str(error), self._secrets),
+                why=errors.scrub(str(chain[-1]), self._secrets),
                 remedy="Check model.default_headers and the key for characters that headers cannot carry.",
             )
-        causes = [each for each in _chain(error) if isinstance(each, httpx2.HTTPError | httpx2.InvalidURL)]
+        causes = [each for each in chain if isinstance(each, httpx2.HTTPError | httpx2.InvalidURL)]
         if not causes:
             return None
         endpoint = self._endpoint
