@@ -17,6 +17,12 @@ from hermes_agent.store.database import begin_immediate, commit, rollback
 from hermes_agent.store.failures import is_damaged_index
 from hermes_agent.store.search_text import INDEX_FORMAT, MESSAGE_COLUMNS, searchable, set_apart
 
+_CREATE: Final = (
+    "CREATE VIRTUAL TABLE message_words USING fts5 ("
+    " body, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2' )"
+)
+"""The same as in migration 0003."""
+
 _SELECT: Final = f"SELECT id, {MESSAGE_COLUMNS} FROM messages"  # noqa: S608 - constants
 _INSERT: Final = "INSERT INTO message_words (rowid, body) VALUES (?, ?)"
 _DELETE: Final = "INSERT INTO message_words (message_words, rowid, body) VALUES ('delete', ?, ?)"
@@ -104,9 +110,8 @@ def unindex(connection: sqlite3.Connection, session_id: str) -> None:
 
 def reset(connection: sqlite3.Connection) -> None:
     """Empty the index; everything is indexed anew in idle moments."""
-    sql = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'message_words'").fetchone()[0]
-    connection.execute("DROP TABLE message_words")
-    connection.execute(sql)
+    connection.execute("DROP TABLE IF EXISTS message_words")
+    connection.execute(_CREATE)
     connection.execute("DELETE FROM search_range")
     connection.execute(
         "INSERT INTO search_range (id, format, low, high)"
@@ -135,7 +140,9 @@ def _insert(connection: sqlite3.Connection, rows: list[tuple[int, str, str, str,
 
 def _is_outdated(connection: sqlite3.Connection) -> bool:
     row = connection.execute("SELECT format FROM search_range").fetchone()
-    return row is None or row[0] < INDEX_FORMAT
+    if row is None or row[0] < INDEX_FORMAT:
+        return True
+    return not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'message_words'").fetchone()
 
 
 def _range(connection: sqlite3.Connection) -> tuple[int, int]:

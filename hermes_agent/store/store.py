@@ -187,19 +187,26 @@ class SqliteStore:
     async def search(
         self, query: str, *, limit: int = 20, session_id: str | None = None, source: str | None = None
     ) -> Sequence[SearchHit]:
-        """Full-text search; any text is a valid query. A damaged index is built anew on the spot."""
-        run = partial(search, query=query, limit=limit, session_id=session_id, source=source)
+        """Full-text search; any text is a valid query.
+
+        Messages that wait to be indexed (of another program, or after damage) are indexed first, up to
+        50,000 of them; of more the newest are found, and the rest follows in idle moments.
+        """
+        run = partial(_search, query=query, limit=limit, session_id=session_id, source=source)
         try:
-            return await self._readers.run(run)
+            hits, waiting = await self._readers.run(run)
         except StoreCorruptError as error:
             cause = error.__cause__
             if not (isinstance(cause, sqlite3.Error) and is_damaged_index(cause)):
                 raise
-        await self.rebuild_index()
+            await self.rebuild_index()
+            waiting = 1
+        if not waiting:
+            return hits
         for _ in range(_MOST_STEPS):
             if not (await self.index_step()).waiting:
                 break
-        return await self._readers.run(run)
+        return (await self._readers.run(run))[0]
 
     async def aclose(self) -> None:
         """Finish pending writes and close."""
@@ -254,6 +261,14 @@ class SqliteStore:
         """
         await self._writer.run(partial(statistics.prepare_compaction, drop_old_index=drop_old_index))
         await self._writer.run(statistics.vacuum, in_transaction=False)
+
+
+def _search(
+    connection: sqlite3.Connection, query: str, limit: int, session_id: str | None, source: str | None
+) -> tuple[list[SearchHit], int]:
+    """Hits, and about how many messages are not indexed."""
+    hits = search(connection, query, limit=limit, session_id=session_id, source=source)
+    return hits, search_index.waiting(connection)
 
 
 def _index_step(connection: sqlite3.Connection) -> IndexProgress:

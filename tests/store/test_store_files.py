@@ -371,26 +371,76 @@ def damage(path: Path, table: str) -> None:
             file.write(b"\xa5" * 4096)
 
 
-async def test_a_damaged_index_is_rebuilt_and_storing_goes_on(tmp_path: Path) -> None:
-    store = await open_store(tmp_path / "state.db")
-    record = await store.create(source="cli")
+async def with_damaged_index(path: Path) -> SqliteStore:
+    """200 messages whose index is garbage from the first page on."""
+    store = await open_store(path)
+    await store.create(source="cli", session_id="s")
     for number in range(200):
-        await store.append(record.id, [UserMessage.of(f"apple text {number} {number * 7919} " * 30)])
+        await store.append("s", [UserMessage.of(f"apple text {number} {number * 7919} " * 30)])
     await store.aclose()
-    connection = sqlite3.connect(store.path)
+    connection = sqlite3.connect(path)
     connection.execute("UPDATE message_words_data SET block = x'00ff00ff00ff00ff00ff00ff' WHERE id > 10")
     connection.commit()
     connection.close()
-    store = await open_store(store.path)
+    return await open_store(path)
+
+
+async def test_a_damaged_index_is_rebuilt_and_storing_goes_on(tmp_path: Path) -> None:
+    store = await with_damaged_index(tmp_path / "state.db")
     for number in range(40):
-        await store.append(record.id, [UserMessage.of(f"pear {number}")])
-    while (await store.index_step()).waiting:
-        pass
-    assert len(await store.search("pear", limit=1000)) == 40
+        await store.append("s", [UserMessage.of(f"pear {number}")])
     assert len(await store.search("apple", limit=1000)) == 200
-    assert len(await store.messages(record.id)) == 240
+    assert len(await store.search("pear", limit=1000)) == 40
+    assert len(await store.messages("s")) == 240
     await store.aclose()
     assert sound(store.path)
+
+
+async def test_searching_a_damaged_index_rebuilds_it(tmp_path: Path) -> None:
+    store = await with_damaged_index(tmp_path / "state.db")
+    assert len(await store.search("apple", limit=1000)) == 200
+    await store.aclose()
+    assert sound(store.path)
+
+
+async def test_deleting_with_a_damaged_index_works(tmp_path: Path) -> None:
+    store = await with_damaged_index(tmp_path / "state.db")
+    await store.create(source="cli", session_id="t")
+    await store.append("t", [UserMessage.of("pear")])
+    await store.delete("s")
+    assert await store.search("apple") == []
+    assert len(await store.search("pear")) == 1
+    await store.aclose()
+    assert sound(store.path)
+
+
+async def test_a_lost_index_table_is_made_again(tmp_path: Path) -> None:
+    store = await with_damaged_index(tmp_path / "state.db")
+    await store.aclose()
+    connection = sqlite3.connect(store.path)
+    connection.execute("DROP TABLE message_words")
+    connection.commit()
+    connection.close()
+    store = await open_store(store.path)
+    await store.append("s", [UserMessage.of("pear")])
+    assert len(await store.search("apple", limit=1000)) == 200
+    assert len(await store.search("pear", limit=1000)) == 1
+    await store.aclose()
+
+
+async def test_an_index_of_an_older_format_is_built_anew(store: SqliteStore) -> None:
+    await store.create(source="cli", session_id="s")
+    await store.append("s", [UserMessage.of("apple")])
+    await store.aclose()
+    connection = sqlite3.connect(store.path)
+    connection.execute("UPDATE search_range SET format = 0")
+    connection.commit()
+    connection.close()
+    again = await open_store(store.path)
+    assert (await again.statistics()).waiting_for_index == 1
+    await again.index_step()
+    assert len(await again.search("apple")) == 1
+    await again.aclose()
 
 
 async def test_rows_of_another_program_are_indexed_with_the_next_write(store: SqliteStore) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sqlite3
 import stat
@@ -315,7 +316,8 @@ def test_importing_the_store_is_light() -> None:
         "heavy = ('pydantic', 'click', 'yaml', 'rich', 'httpx', 'random', 'hashlib', 'zipfile')\n"
         "print(before, [name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False []"
 
 
