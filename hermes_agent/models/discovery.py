@@ -91,7 +91,7 @@ async def _look(port: int, deadline: float) -> LocalServer | None:
     reply = await _get(port, "/v1/models", deadline)
     listed = _entries(reply, "data") if reply is not None else None
     if reply is None or listed is None:
-        return await _old_ollama(port, deadline)
+        return None
     names = [name for entry in listed if (name := _name(entry, "id"))]
     kind = _kind(reply, listed)
     windows: dict[str, int] = {}
@@ -114,15 +114,6 @@ async def _look(port: int, deadline: float) -> LocalServer | None:
         return None
     models = tuple(dict.fromkeys(names))[:MAX_MODELS]
     return LocalServer(kind or "openai-compatible", f"http://{HOST}:{port}/v1", models, windows)
-
-
-async def _old_ollama(port: int, deadline: float) -> LocalServer | None:
-    """Ollama before it spoke OpenAI's dialect, or one that has no models and lists `null`."""
-    tags = _entries(await _get(port, "/api/tags", deadline), "models")
-    if tags is None:
-        return None
-    names = tuple(name for entry in tags if (name := _name(entry, "name")))
-    return LocalServer("ollama", f"http://{HOST}:{port}/v1", names[:MAX_MODELS])
 
 
 def _kind(reply: _Reply, listed: Sequence[Mapping[str, Any]]) -> ServerKind | None:

@@ -91,7 +91,14 @@ class Application:
         )
 
     def _model_routes(self, path: str, name: SeenDialect, dialect: Dialect) -> list[Route]:
-        endpoint = _Endpoint(lambda scope, receive, send: self._handle(name, dialect, scope, receive, send))
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self._handle(name, dialect, scope, receive, send)
+            except Exception as error:  # an error of ours must not pass for a scripted one
+                self.player.problems.append(f"the server itself failed: {type(error).__name__}: {error}")
+                raise
+
+        endpoint = _Endpoint(handle)
         return [Route(f"{prefix}{path}", endpoint, methods=["POST"]) for prefix in ("/v1", "")]
 
     def stats(self) -> dict[str, Any]:
