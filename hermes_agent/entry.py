@@ -13,7 +13,12 @@ from hermes_agent import __version__
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-_VERSION_WORDS = (["--version"], ["-V"], ["version"])
+_VERSION_FLAGS = (["--version"], ["-V"])
+_VALUE_OPTION_NAMES = (
+    "-q --query -z --final -m --model --provider -t --toolsets --max-turns -r --resume --image --source"
+)
+VALUE_OPTIONS = frozenset(_VALUE_OPTION_NAMES.split())
+"""Options before the command whose next word is their value."""
 _PROFILE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
@@ -26,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     try:
         _secure_streams()
-        if args in _VERSION_WORDS:
+        if args in _VERSION_FLAGS:
             print(f"hermes-agent {__version__}")
             sys.stdout.flush()
             return 0
@@ -37,12 +42,25 @@ def main(argv: list[str] | None = None) -> int:
         from importlib import import_module
 
         code: int = import_module("hermes_agent.cli.main").main(args, os.environ)
-        sys.stdout.flush()
+        return _flushed(code)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _abandon_streams()
         return EXIT_BROKEN_PIPE
+
+
+def _flushed(code: int) -> int:
+    """Flush now, so that the interpreter has nothing left to complain about at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if code == 0:
+            print(f"Error: The output cannot be written\n       {error.strerror}", file=sys.stderr)
+        _abandon_streams()
+        return code or 1
     return code
 
 
@@ -74,7 +92,12 @@ def _apply_profile(args: list[str]) -> tuple[list[str], str]:
     Returns:
         The other arguments, and a message if the profile cannot be used.
     """
+    is_value = False
     for index, arg in enumerate(args):
+        if is_value:
+            is_value = False
+            continue
+        is_value = arg in VALUE_OPTIONS
         if arg in ("-p", "--profile"):
             if index + 1 >= len(args):
                 return args, "hermes: -p needs the name of a profile"

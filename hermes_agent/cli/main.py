@@ -27,6 +27,10 @@ _ENTRIES = {entry.name: entry for entry in COMMANDS}
 _OPTIONAL_VALUE = ("-c", "--continue")
 
 
+class _PipeClosed(Exception):  # noqa: N818 - a signal, not a failure
+    """Nobody reads standard output any more."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands come from the table."""
 
@@ -51,6 +55,22 @@ class LazyGroup(click.Group):
                 args = [*args[:index], "--continue=", *args[index + 1 :]]
                 break
         return super().parse_args(ctx, args)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse, and print help if asked. A closed pipe is carried past click (it would exit with 1)."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError as error:
+            raise _PipeClosed from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it. A closed pipe is carried past click."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _PipeClosed from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -83,6 +103,12 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
         ctx.exit()
 
 
+def _refuse_late_profile(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    """The entry point takes `-p` out before anything else; here it stands where that did not look."""
+    if value is not None:
+        raise click.UsageError("-p must come first", ctx)
+
+
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
@@ -97,7 +123,14 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     callback=_print_version,
     help="Show the version.",
 )
-@click.option("-p", "--profile", expose_value=False, metavar="NAME", help="Use the home profiles/NAME.")
+@click.option(
+    "-p",
+    "--profile",
+    expose_value=False,
+    metavar="NAME",
+    callback=_refuse_late_profile,
+    help="Use the home profiles/NAME.",
+)
 @chat_options
 @click.pass_context
 def root(ctx: click.Context, /, **values: Any) -> None:
@@ -132,6 +165,8 @@ def main(args: Sequence[str], environ: Mapping[str, str]) -> int:
             obj=Invocation(terminal, environ),
             color=terminal.color_stdout,
         )
+    except _PipeClosed:
+        raise BrokenPipeError from None
     except HermesError as error:
         return report(error, color=color, debug=debug)
     except click.Abort:

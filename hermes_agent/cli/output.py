@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from hermes_agent.core.errors import HermesError
+
 
 def _is_tty(stream: IO[str]) -> bool:
     try:
@@ -77,10 +79,16 @@ def write_all(text: str, stream: IO[str] | None = None) -> None:
 
     Raises:
         BrokenPipeError: The reader went away.
+        HermesError: It cannot be written (a full disk).
     """
     target = sys.stdout if stream is None else stream
-    target.write(text)
-    target.flush()
+    try:
+        target.write(text)
+        target.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HermesError("The output cannot be written", why=error.strerror) from error
 
 
 def short_path(path: str, home: str | None = None) -> str:

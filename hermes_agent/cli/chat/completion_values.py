@@ -40,6 +40,6 @@ def completion_values(conversation: Conversation) -> Mapping[str, Values]:
         settings = conversation.app.settings
         own = [(f"custom:{entry.name}:", entry.base_url) for entry in settings.custom_providers]
         aliases = [(name, target) for name, target in settings.model_aliases.items()]
-        return [*aliases, *own, *((f"{provider.id}:", provider.name) for provider in providers)]
+        return [*aliases, *own, *((f"{provider.id}:", provider.label) for provider in providers)]
 
     return {"personality": personalities, "resume": sessions, "model": models}

@@ -25,7 +25,7 @@ from hermes_agent.cli.chat.screen import Screen
 from hermes_agent.cli.chat.setup import flags_of
 from hermes_agent.cli.chat.slash import SlashCommands
 from hermes_agent.cli.chat.toolbar import toolbar
-from hermes_agent.cli.chat.transcript import Transcript, View
+from hermes_agent.cli.chat.transcript import Transcript, View, shown_output
 from hermes_agent.cli.options import ChatOptions
 from hermes_agent.config.loader import load as load_config
 from hermes_agent.core.approvals import ApprovalRequest, Decision, Question
@@ -137,7 +137,7 @@ class Conversation:
         if last is None:
             self.screen.show_hint("No tool output yet")
             return
-        body = self.painter.text(last.text or "(empty)", self.screen.width, "dim", indent=2)
+        body = self.painter.text(shown_output(last.text) or "(empty)", self.screen.width, "dim", indent=2)
         self.transcript.raw(
             self.painter.text(f"{last.name}, the whole output:", self.screen.width, "bold") + body
         )

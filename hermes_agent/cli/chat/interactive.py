@@ -27,7 +27,7 @@ from hermes_agent.cli.chat.slash import discard_if_empty
 from hermes_agent.cli.chat.start import Plan
 from hermes_agent.cli.chat.transcript import View
 from hermes_agent.cli.options import ChatOptions, Invocation
-from hermes_agent.core.errors import ProviderSetupError
+from hermes_agent.core.errors import HermesError, ProviderSetupError
 from hermes_agent.core.loading import load
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ async def _chat(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
     app = App.load(flags_of(options))
     start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
-    _warm_up(app)
+    _warm_up(app, options)
     try:
         painter = Painter(color=invocation.terminal.color_stdout, environ=invocation.environ)
         session = await _open(app, options, painter, is_asking=plan.mode == "chat")
@@ -72,7 +72,7 @@ async def _hold(conversation: Conversation, plan: Plan) -> None:
     try:
         is_resumed = options.resume is not None or options.continue_latest is not None
         if is_chat and not options.is_quiet and not app.settings.display.compact:
-            screen.commit(
+            conversation.transcript.raw(
                 banner(conversation.painter, conversation.session, screen.width, is_resumed=is_resumed)
             )
         for warning in app.config.warnings:
@@ -138,12 +138,16 @@ def _local_directory(conversation: Conversation) -> str:
     return environment.cwd if environment.name == "local" else os.curdir
 
 
-def _warm_up(app: App) -> None:
+def _warm_up(app: App, options: ChatOptions) -> None:
     """Import the vendor SDK while the person types; a daemon thread, so that leaving never waits for it."""
 
     def work() -> None:
-        with contextlib.suppress(ImportError, ProviderSetupError):
-            load("hermes_agent.models.resolve:warm_up")(app.settings, app.environ)
+        # What is wrong with the model or its SDK is said when it is used.
+        with contextlib.suppress(ImportError, HermesError):
+            info = load("hermes_agent.models.resolve:describe")(
+                app.settings, app.environ, provider=options.provider, model=options.model, home=app.home
+            )
+            load("hermes_agent.models.resolve:warm_up")(info)
 
     threading.Thread(target=work, name="warm-up", daemon=True).start()
 

@@ -191,6 +191,7 @@ class Painter:
         body = Text(clean(text), style=style)
         return self.paint(Padding(body, (0, 0, 0, indent)) if indent else body, width)
 
-    def rows(self, *parts: tuple[str, str]) -> Text:
-        """A line of `(text, style)` parts."""
-        return Text.assemble(*parts)
+    def hanging(self, mark: str, text: str, width: int, style: str = "") -> str:
+        """A text behind a mark of one column; further lines are indented as far."""
+        painted = self.paint(Padding(Text(clean(text), style=style), (0, 0, 0, 2)), width)
+        return self.paint(Text(mark, style=style), width).rstrip("\n") + painted[1:]

@@ -6,19 +6,14 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.utils import get_cwidth
 
 from hermes_agent.agent.session import Session
+from hermes_agent.cli.chat.wording import tokens
 from hermes_agent.cli.output import short_path
 
-_CELLS = 6
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
-
-def context_bar(tokens: int, window: int) -> str:
-    """`▐██▌   ▌ 34%`: how full the context window is."""
-    share = min(1.0, tokens / window) if window else 0.0
-    eighths = round(share * _CELLS * 8)
-    full, rest = divmod(eighths, 8)
-    bar = "█" * full + (_EIGHTHS[rest] if rest else "")
-    return f"▕{bar:<{_CELLS}}▏{round(100 * share)}%"
+def context_text(used: int, window: int) -> str:
+    """`ctx 34% of 128k`: how full the context window is."""
+    share = min(100, round(100 * used / window)) if window else 0
+    return f"ctx {share}% of {tokens(window)}"
 
 
 def toolbar(session: Session, width: int, *, context_tokens: int, waiting: int) -> StyleAndTextTuples:
@@ -28,7 +23,7 @@ def toolbar(session: Session, width: int, *, context_tokens: int, waiting: int) 
     label = "demo model (offline)" if info.is_demo else info.label
     parts: list[tuple[int, str, str]] = [(0, "class:toolbar", label)]
     if used:
-        parts.append((2, "class:toolbar", context_bar(used, info.context_window)))
+        parts.append((2, "class:toolbar", context_text(used, info.context_window)))
     parts.append((3, "class:toolbar", short_path(session.scope.environment.cwd)))
     if session.gate.is_yolo:
         parts.append((0, "class:toolbar.warning", "YOLO"))

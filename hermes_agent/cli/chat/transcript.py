@@ -6,6 +6,7 @@ for a real terminal, a recording and a test.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -96,6 +97,22 @@ class _RunningTool:
         return [line for line in self.output if line.strip()][-LIVE_OUTPUT_LINES:]
 
 
+def shown_output(text: str) -> str:
+    """What a person wants of a result: the output of a command without the JSON around it."""
+    if not text.startswith("{"):
+        return text
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("output"), str):
+        return text
+    error = parsed.get("error")
+    return "\n".join(
+        part for part in (parsed["output"].rstrip("\n"), error) if isinstance(part, str) and part
+    )
+
+
 class Transcript:
     """One conversation's screen. Call `handle` with each event and `refresh` a few times a second."""
 
@@ -133,9 +150,7 @@ class Transcript:
     def note(self, text: str, level: Literal["info", "warning", "error"] = "info") -> None:
         """Show a line of the program's own."""
         mark, style = {"info": ("·", "dim"), "warning": ("!", "yellow"), "error": ("✗", "red")}[level]
-        lines = clean(text).strip("\n").split("\n")
-        body = "\n".join([f"{mark} {lines[0]}", *(f"  {line}" for line in lines[1:])])
-        self._commit("note", self._painter.text(body, self._surface.width, style))
+        self._commit("note", self._painter.hanging(mark, text.strip("\n"), self._surface.width, style))
 
     def markdown(self, text: str) -> None:
         """Show a Markdown text that is complete."""
@@ -289,7 +304,7 @@ class Transcript:
             if lines:
                 limit = ALL_OUTPUT_LINES if self._view.verbosity == "verbose" else 24
                 return diff_text(lines, limit=limit)
-        lines = [line for line in clean(event.text).rstrip().split("\n") if line.strip()]
+        lines = [line for line in clean(shown_output(event.text)).rstrip().split("\n") if line.strip()]
         if self._view.verbosity == "verbose":
             shown, hidden = lines[:ALL_OUTPUT_LINES], max(0, len(lines) - ALL_OUTPUT_LINES)
             more = f"\n… {count(hidden, 'more line')}" if hidden else ""
