@@ -344,21 +344,29 @@ def _remedy(problem: str, line: str) -> str:
 
 
 def _excerpt(text: str, line: int, column: int) -> str:
-    """The line, the one above it, and a caret; tabs shown as arrows, secrets masked."""
-    from_line = max(0, line - 1)
-    lines = text.split("\n")
+    """The line and the one above it around a column, and a caret; tabs as arrows, secrets starred out."""
+    start = max(0, column - _EXCERPT_COLUMNS // 2)
+    lines = text.split("\n", line + 1)[: line + 1]
     shown = [
-        f"{number + 1:>5} | {_shown(lines[number])}" for number in range(from_line, min(line + 1, len(lines)))
+        f"{number + 1:>5} | {_shown(lines[number], start)}" for number in range(max(0, line - 1), len(lines))
     ]
-    return "\n".join([*shown, f"{'':>5} | {' ' * min(column, 100)}^"])
+    return "\n".join([*shown, f"{'':>5} | {' ' * (column - start)}^"])
 
 
-_KEY_LINE = r"(?i)^(\s*-?\s*[\w.-]*(?:key|token|secret|password)[\w.-]*\s*:\s*)(\S.*)$"
+_EXCERPT_COLUMNS = 100
+_LOOK_BACK = 2_000
+_AFTER_A_NAME = (
+    r"(?i)((?:key|token|secret|password|authorization)[\w.-]*[\"']?\s*:\s*)"
+    r"(\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|\S[^,}\]]*)"
+)
 
 
-def _shown(line: str) -> str:
-    line = re.sub(_KEY_LINE, lambda found: found.group(1) + "…", line.rstrip("\r"))
-    return line.replace("\t", "→")[:120]
+def _shown(line: str, start: int) -> str:
+    """Some columns of a line of the file for eyes, each where it was."""
+    before = max(0, start - _LOOK_BACK)
+    part = line[before : start + 2 * _EXCERPT_COLUMNS].rstrip("\r")
+    part = re.sub(_AFTER_A_NAME, lambda found: found.group(1) + "*" * len(found.group(2)), part)
+    return part[start - before :][:_EXCERPT_COLUMNS].replace("\t", "→")
 
 
 def _one_line(text: str) -> str:

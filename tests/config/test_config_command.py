@@ -199,6 +199,16 @@ def test_explain_of_a_wrong_value_says_that_it_is_not_used(shell: Shell) -> None
     assert "wrong, not used" in out
 
 
+def test_get_gives_no_default_for_what_is_set_wrongly(shell: Shell) -> None:
+    shell.write("agent: {max_turns: x}\n")
+    assert shell("get", "agent.max_turns") == ""
+    assert shell.code == 3
+    assert shell("get", "terminal.backend") == "local\n"
+    shell.write("a: [\n")
+    assert shell("get", "terminal.backend") == ""
+    assert shell.code == 3
+
+
 def test_explain_of_nothing_suggests(shell: Shell) -> None:
     shell("explain", "terminal.bakend")
     assert shell.code == 3

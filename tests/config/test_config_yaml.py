@@ -112,9 +112,27 @@ def test_what_is_not_plain_yaml_is_a_clear_error(data: bytes) -> None:
     assert error.remedy
 
 
-def test_secrets_near_an_error_are_not_shown() -> None:
-    error = broken(b"model:\n  api_key: sk-very-secret\n\tx: 1\n")
-    assert "sk-very-secret" not in "\n".join(error.lines)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"model:\n  api_key: sk-very-secret\n\tx: 1\n",
+        b"model:\n  api_key: 'sk-very-secret\n",
+        b'{"model": {"api_key": "sk-very-secret", "x": ], "a": 1}',
+        b"model: {api_key: sk-very-secret, x: ]\n",
+        b"headers:\n  Authorization: Bearer sk-very-secret: x\n",
+        b"GITHUB_TOKEN : sk-very-secret: x\n",
+    ],
+)
+def test_secrets_near_an_error_are_not_shown(data: bytes) -> None:
+    assert "sk-very-secret" not in "\n".join(broken(data).lines)
+
+
+def test_an_error_in_a_long_line_shows_its_surroundings() -> None:
+    why = broken(b'{"a": "' + b"x" * 5000 + b'", "here": ], "b": 1}').why or ""
+    assert '"here": ]' in why
+    assert all(len(line) < 120 for line in why.splitlines())
+    excerpt, caret = why.splitlines()[-2:]
+    assert excerpt[caret.index("^")] == "]"
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,12 @@ def _show_notes(config: LoadedConfig) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def get_(key: str, as_json: bool) -> None:
     """Print one value, a section, or a variable of .env. Secrets are masked."""
-    explanation = load_late("hermes_agent.config.explain:explain")(_load(), key)
+    config = _load()
+    explanation = load_late("hermes_agent.config.explain:explain")(config, key)
+    for problem in config.problems:
+        # A script must not take a default for what is meant to be set.
+        if not isinstance(problem, SettingError) or problem.key.startswith(explanation.key):
+            raise problem
     value = explanation.value
     if value is None and explanation.kind == "environment variable":
         raise SettingError(f"{key} is not set", key=key, remedy=f"Set it with: hermes config set {key}")
@@ -189,7 +194,10 @@ def _ask(key: str) -> str:
             raise UsageError(f"No value for {key}", remedy=f"Write it: hermes config set {key} VALUE")
         return text.rstrip("\n")
     is_secret = load_late("hermes_agent.config.secret_names:is_secret_setting")(key)
-    return str(click.prompt(key, hide_input=is_secret, default="", show_default=False))
+    answer = str(click.prompt(key, hide_input=is_secret, default="", show_default=False))
+    if not answer.strip():
+        raise UsageError(f"No value for {key}; nothing was changed")
+    return answer
 
 
 @command.command()
@@ -312,7 +320,8 @@ def migrate(dry_run: bool) -> None:
 @click.argument("key")
 def explain(key: str) -> None:
     """Say which layer gives a value: flag, variable, config.yaml or default."""
-    found = load_late("hermes_agent.config.explain:explain")(_load(), key)
+    config = _load()
+    found = load_late("hermes_agent.config.explain:explain")(config, key)
     click.echo(f"{found.key} = {_one_line(found.value)}" if found.layers else found.key)
     click.echo(f"  from      {found.source}")
     if found.description:
@@ -327,6 +336,7 @@ def explain(key: str) -> None:
             click.echo(f"    {layer.name}: {_one_line(layer.value)}")
     for value in found.below:
         click.echo(f"  {format_key(value.key)} = {_one_line(value.value)}  ({value.source})")
+    _show_problems(config.problems)
 
 
 @command.command()
