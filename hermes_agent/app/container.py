@@ -28,9 +28,8 @@ from hermes_agent.core.tool import Tool
 from hermes_agent.environments import open_environment
 from hermes_agent.models.resolve import resolve_auxiliary, resolve_model
 from hermes_agent.store.locks import SessionLock
+from hermes_agent.tools.surfaces import toolset_names
 from hermes_agent.tools.toolsets import build_tools
-
-DEFAULT_TOOLSETS = ("hermes-cli",)
 
 
 class App:
@@ -169,9 +168,8 @@ class App:
         )
 
     def toolsets_for(self, surface: str) -> Sequence[str]:
-        """Toolset names of a surface: `platform_toolsets`, else `toolsets`, else the default."""
-        own = self.settings.platform_toolsets.get(surface)
-        return own or self.settings.toolsets or DEFAULT_TOOLSETS
+        """Toolset names of a surface."""
+        return toolset_names(self.settings, surface)
 
     def read_soul(self) -> str:
         """SOUL.md, or an empty string."""

@@ -131,3 +131,11 @@ def test_shortest_names_mean_exactly_the_same_tools(
     assert set(select_tools(names).tools) == tools
     settings = Settings({"platform_toolsets": {platform: names}})
     assert set(enabled_tools(settings, platform)) == tools
+
+
+def test_surface_with_everything_turned_off_offers_nothing(cli: CommandLine) -> None:
+    cli.run("tools", "disable", "all")
+    assert _enabled(cli) == set()
+    answer = cli.run("-z", "list the files here", "--provider", "demo")
+    assert "Traceback" not in answer.stderr
+    assert cli.home.name not in answer.stdout

@@ -9,7 +9,6 @@ import click
 from hermes_agent.cli.options import Invocation
 from hermes_agent.cli.pickers.prompter import Choice, Prompter, open_prompter
 from hermes_agent.cli.pickers.toolsets import (
-    DEFAULT_PLATFORM,
     LEAVES,
     PLATFORMS,
     UNITS,
@@ -17,7 +16,6 @@ from hermes_agent.cli.pickers.toolsets import (
     check_platform,
     enabled_tools,
     listed_names,
-    names_for,
     states,
     toolset_of,
     write_tools,
@@ -29,6 +27,7 @@ from hermes_agent.config.paths import Home
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.redaction import Redactor
+from hermes_agent.tools.surfaces import TERMINAL, toolset_names
 from hermes_agent.tools.toolsets import FACTORIES, TOOLSETS
 
 
@@ -38,7 +37,7 @@ def _complete_platform(_ctx: click.Context, _parameter: click.Parameter, incompl
 
 _platform = click.option(
     "--platform",
-    default=DEFAULT_PLATFORM,
+    default=TERMINAL,
     show_default=True,
     metavar="NAME",
     help="The surface: cli, telegram, api-server …",
@@ -101,7 +100,7 @@ def list_(platform: str, as_json: bool) -> None:
     settings = config.settings
     check_platform(platform, settings)
     found = states(settings, platform)
-    names = list(names_for(settings, platform))
+    names = list(toolset_names(settings, platform))
     if as_json:
         tools = [{"name": each.name, "toolset": each.toolset, "enabled": each.is_enabled} for each in found]
         click.echo(json.dumps({"platform": platform, "toolsets": names, "tools": tools}, indent=2))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hermes_agent.config.loader import LoadedConfig
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.loading import load
+from hermes_agent.tools.surfaces import PREFIX, toolset_names
 from hermes_agent.tools.toolsets import FACTORIES, TOOLSETS, select_tools
 
-DEFAULT_PLATFORM = "cli"
-SURFACE_PREFIX = "hermes-"
-PLATFORMS: tuple[str, ...] = tuple(
-    name.removeprefix(SURFACE_PREFIX) for name in TOOLSETS if name.startswith(SURFACE_PREFIX)
-)
+PLATFORMS: tuple[str, ...] = tuple(name.removeprefix(PREFIX) for name in TOOLSETS if name.startswith(PREFIX))
 LEAVES: tuple[str, ...] = tuple(
-    name for name in TOOLSETS if not name.startswith(SURFACE_PREFIX) and name not in ("debugging", "safe")
+    name for name in TOOLSETS if not name.startswith(PREFIX) and name not in ("debugging", "safe")
 )
 """Toolsets that do not overlap: what people turn on and off."""
 
@@ -49,22 +46,9 @@ def toolset_of(tool: str) -> str:
     return next(toolset for toolset in LEAVES if tool in TOOLSETS[toolset])
 
 
-def names_for(settings: Settings, platform: str) -> Sequence[str]:
-    """Names that decide what a surface offers: its own list, else `toolsets`, else its default set.
-
-    `toolsets` is the terminal's list; other surfaces fall back to their own default.
-    """
-    own = settings.platform_toolsets.get(platform)
-    if own is not None:
-        return own
-    if platform == DEFAULT_PLATFORM or f"{SURFACE_PREFIX}{platform}" not in TOOLSETS:
-        return settings.toolsets
-    return (f"{SURFACE_PREFIX}{platform}",)
-
-
 def enabled_tools(settings: Settings, platform: str) -> tuple[str, ...]:
     """Tools that a surface offers. Raises `SettingError` for unknown names in the configuration."""
-    return select_tools(names_for(settings, platform), settings.custom_toolsets).tools
+    return select_tools(toolset_names(settings, platform), settings.custom_toolsets).tools
 
 
 def states(settings: Settings, platform: str) -> list[ToolState]:
@@ -106,7 +90,7 @@ def changed(settings: Settings, platform: str, names: Iterable[str], *, is_enabl
 def shortest_names(tools: Iterable[str], platform: str) -> list[str]:
     """The fewest names that mean exactly these tools: the surface's default, toolsets, then single tools."""
     wanted = set(tools)
-    default = f"{SURFACE_PREFIX}{platform}"
+    default = f"{PREFIX}{platform}"
     if wanted == set(TOOLSETS.get(default, ())):
         return [default]
     found: list[str] = []
@@ -133,7 +117,7 @@ def write_tools(config: LoadedConfig, platform: str, tools: Iterable[str]) -> No
 
 def listed_names(settings: Settings, platform: str, tools: Iterable[str]) -> list[str]:
     """What `platform_toolsets` says for these tools; names that this version has no tools for stay."""
-    kept = select_tools(names_for(settings, platform), settings.custom_toolsets).unavailable
+    kept = select_tools(toolset_names(settings, platform), settings.custom_toolsets).unavailable
     return [*shortest_names(tools, platform), *kept]
 
 
