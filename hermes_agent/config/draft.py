@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hermes_agent.config import expansion, migrations, validation, yaml_reader
 from hermes_agent.config.environ import Environ
-from hermes_agent.config.files import exclusive, replace_atomically
+from hermes_agent.config.files import exclusive, read_file, replace_atomically
 from hermes_agent.config.managed import OPTION_PREFIX, require_unmanaged
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import ConfigError, ConfigFileError
@@ -41,7 +41,7 @@ def open_draft(home: Home) -> Iterator[Draft]:
     """
     require_unmanaged(home, "hermes config edit", OPTION_PREFIX.removesuffix("."))
     home.ensure()
-    original = yaml_reader.read_bytes(home.config_file)
+    original = read_file(home.config_file)
     directory = Path(tempfile.mkdtemp(prefix="hermes-config-"))
     try:
         draft = Draft(directory / "config.yaml", original)
@@ -83,7 +83,7 @@ def accept(home: Home, draft: Draft) -> Path | None:
         StoreUnwritableError: Something cannot be written.
     """
     with exclusive(home.config_lock):
-        if yaml_reader.read_bytes(home.config_file) != draft.original:
+        if read_file(home.config_file) != draft.original:
             saved = keep(home, draft)
             raise ConfigError(
                 f"{home.config_file} was changed by somebody else meanwhile",

@@ -29,7 +29,7 @@ from hermes_agent.config.casting import cast, nix_name, nix_value
 from hermes_agent.config.editor_port import variable_for
 from hermes_agent.config.env_file import set_variable, unset_variable
 from hermes_agent.config.environ import Environ
-from hermes_agent.config.files import exclusive, replace_atomically
+from hermes_agent.config.files import exclusive, read_file, replace_atomically
 from hermes_agent.config.keys import Key, format_key, get_in, has, parse_key, put_in, remove_from
 from hermes_agent.config.managed import OPTION_PREFIX, require_unmanaged
 from hermes_agent.config.paths import Home
@@ -200,7 +200,7 @@ def _quietly(function: Callable[[Any], object], data: Any) -> None:
 
 def backup(home: Home, name: str) -> Path | None:
     """Copy config.yaml to `backups/<name>-<time>`; None if there is none."""
-    data = yaml_reader.read_bytes(home.config_file)
+    data = read_file(home.config_file)
     if data is None:
         return None
     home.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -269,7 +269,7 @@ def _change(home: Home, edit: Edit, key: Key | None, scalar: _ScalarChange | Non
     home.ensure()
     path = home.config_file
     with lock(home):
-        raw = yaml_reader.read_bytes(path) or b""
+        raw = read_file(path) or b""
         document = yaml_reader.parse(raw, path)
         wanted = copy.deepcopy(document.data)
         edit(wanted)

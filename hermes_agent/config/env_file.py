@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes_agent.config.files import exclusive, replace_atomically
+from hermes_agent.config.files import exclusive, read_file, replace_atomically
 from hermes_agent.config.managed import require_unmanaged
 from hermes_agent.config.paths import Home
 from hermes_agent.config.secret_names import is_secret_name, names
-from hermes_agent.core.errors import ConfigFileError, SettingError
+from hermes_agent.core.errors import SettingError
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*"
@@ -109,23 +109,9 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigFileError: It is a directory or cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    data = read_file(path)
+    if data is None:
         return ""
-    except IsADirectoryError as error:
-        raise ConfigFileError(
-            f"{path} is a directory, not a file",
-            path=path,
-            remedy=f"Move it away: mv '{path}' '{path}.old'",
-        ) from error
-    except OSError as error:
-        raise ConfigFileError(
-            f"Cannot read {path}",
-            path=path,
-            why=error.strerror,
-            remedy=f"Check the permissions: ls -l '{path}'",
-        ) from error
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 

@@ -11,9 +11,47 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hermes_agent.core.errors import ConfigError, StoreUnwritableError
+from hermes_agent.core.errors import ConfigError, ConfigFileError, StoreUnwritableError
 
 _LOCK_POLL_SECONDS = 0.05
+_MAX_BYTES = 10_000_000
+
+
+def read_file(path: Path) -> bytes | None:
+    """The bytes of a file that people edit; None if it is not there.
+
+    Raises:
+        ConfigFileError: It is a directory, a dangling link, a device, unreadable, or larger than 10 MB.
+    """
+    try:
+        known = path.stat()
+        if stat.S_ISDIR(known.st_mode):
+            raise ConfigFileError(
+                f"{path} is a directory, not a file",
+                path=path,
+                remedy=f"Move it away: mv '{path}' '{path}.old'",
+            )
+        if not stat.S_ISREG(known.st_mode) or known.st_size > _MAX_BYTES:
+            what = "larger than 10 MB" if stat.S_ISREG(known.st_mode) else "not an ordinary file"
+            raise ConfigFileError(f"{path} is {what}", path=path, remedy=f"Look at it: ls -lL '{path}'")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ConfigFileError(
+                f"{path} is a link to {path.readlink()}, which does not exist",
+                path=path,
+                remedy=f"Restore that file, or remove the link: rm '{path}'",
+            ) from error
+        return None
+    except NotADirectoryError:
+        return None  # The home itself is a file; `Home.ensure` says so to whoever wants to write.
+    except OSError as error:
+        raise ConfigFileError(
+            f"Cannot read {path}",
+            path=path,
+            why=error.strerror,
+            remedy=f"Check the permissions: ls -l '{path}'",
+        ) from error
 
 
 def replace_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from hermes_agent.config.files import read_file
 from hermes_agent.core.errors import ConfigFileError
 
 try:
@@ -111,41 +112,8 @@ def read(path: Path) -> YamlDocument:
     Raises:
         ConfigFileError: It is a directory, unreadable, not UTF-8, not YAML, or not a map.
     """
-    data = read_bytes(path)
+    data = read_file(path)
     return YamlDocument(path, exists=False) if data is None else parse(data, path)
-
-
-def read_bytes(path: Path) -> bytes | None:
-    """The bytes of a file; None if it is not there.
-
-    Raises:
-        ConfigFileError: It is a directory, a dangling link or unreadable.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            raise ConfigFileError(
-                f"{path} is a link to {path.readlink()}, which does not exist",
-                path=path,
-                remedy=f"Restore that file, or remove the link: rm '{path}'",
-            ) from error
-        return None
-    except NotADirectoryError:
-        return None  # The home itself is a file; `Home.ensure` says so to whoever wants to write.
-    except IsADirectoryError as error:
-        raise ConfigFileError(
-            f"{path} is a directory, not a file",
-            path=path,
-            remedy=f"Move it away: mv '{path}' '{path}.old'",
-        ) from error
-    except OSError as error:
-        raise ConfigFileError(
-            f"Cannot read {path}",
-            path=path,
-            why=error.strerror,
-            remedy=f"Check the permissions: ls -l '{path}'",
-        ) from error
 
 
 def parse(data: bytes, path: Path) -> YamlDocument:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hermes_agent.config.files import exclusive, replace_atomically
-from hermes_agent.core.errors import ConfigError, StoreUnwritableError
+from hermes_agent.config.files import exclusive, read_file, replace_atomically
+from hermes_agent.core.errors import ConfigError, ConfigFileError, StoreUnwritableError
 
 
 def test_a_new_file_has_the_mode_from_its_first_moment(tmp_path: Path) -> None:
@@ -73,6 +73,29 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(StoreUnwritableError):
         replace_atomically(link / "below", b"x")
     assert link.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "huge", "directory", "dangling", "loop", "no permission"])
+def test_what_cannot_be_read_is_a_clear_error_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "config.yaml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(10**12)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "no permission":
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        path.touch(mode=0o000)
+    else:
+        path.symlink_to(path if kind == "loop" else "gone")
+    with pytest.raises(ConfigFileError) as caught:
+        read_file(path)
+    assert caught.value.remedy
 
 
 def test_a_lock_keeps_others_out_and_says_who_waits(tmp_path: Path) -> None:
