@@ -81,16 +81,11 @@ class FilePolicy:
 
     def _write_rule(self, place: str) -> tuple[str, str] | None:
         if self.is_own_secret(place):
-            return "write-hermes-secrets", "holds the secrets of this program"
+            return "write-hermes-secrets", _REASONS["write-hermes-secrets"]
         if _is_in(place, self._own_files, self._own_folders):
-            return "write-hermes-config", "decides how this program behaves"
-        if _LOGIN_KEYS.search(place):
-            return "write-credentials", "decides who may log in, or holds keys"
-        if _SHELL_START.search(place):
-            return "write-startup-file", "is run by itself when a shell, session or git starts"
-        if _SYSTEM.search(place) and not _HARMLESS_SYSTEM.search(place):
-            return "write-system-file", "belongs to the system"
-        return None
+            return "write-hermes-config", _REASONS["write-hermes-config"]
+        rule = sensitive_write(place)
+        return (rule, _REASONS[rule]) if rule else None
 
     def is_own_secret(self, place: str) -> bool:
         """Whether an absolute path is a secret of this program (`.env`, `auth.json`, tokens)."""
@@ -106,6 +101,33 @@ class FilePolicy:
         if context.environment.name != "local":
             return (place,)
         return tuple(dict.fromkeys((place, os.path.realpath(place))))
+
+
+_OWN_SECRETS = re.compile(r"(/\.hermes|^\$HERMES_HOME)(/profiles/[^/]+)?/(\.env|auth\.json|mcp-tokens)")
+_OWN_CONFIG = re.compile(
+    r"(/\.hermes|^\$HERMES_HOME)(/profiles/[^/]+)?/(config\.yaml|\.managed|SOUL\.md|(hooks|plugins|cron)(/|$))"
+)
+_REASONS = {
+    "write-hermes-secrets": "holds the secrets of this program",
+    "write-hermes-config": "decides how this program behaves",
+    "write-credentials": "decides who may log in, or holds keys",
+    "write-startup-file": "is run by itself when a shell, session or git starts",
+    "write-system-file": "belongs to the system",
+}
+
+
+def sensitive_write(place: str) -> str | None:
+    """The rule that writing an absolute path breaks, wherever the homes are; None for an ordinary file."""
+    checks = (
+        ("write-hermes-secrets", _OWN_SECRETS),
+        ("write-hermes-config", _OWN_CONFIG),
+        ("write-credentials", _LOGIN_KEYS),
+        ("write-startup-file", _SHELL_START),
+    )
+    found = next((rule for rule, pattern in checks if pattern.search(place)), None)
+    if found is None and _SYSTEM.search(place) and not _HARMLESS_SYSTEM.search(place):
+        return "write-system-file"
+    return found
 
 
 def _spellings(*paths: Path) -> frozenset[str]:
