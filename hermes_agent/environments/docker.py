@@ -102,7 +102,7 @@ class DockerConnection:
         if self._engine is None or self._container is None:
             return ExecutionError("The container is not running")
         try:
-            state = await asyncio.to_thread(self._engine.state, self._container)
+            state = await asyncio.to_thread(self._engine.state_after_loss, self._container)
         except ExecutionError as error:
             return ExecutionError(
                 "The container engine stopped while a command was running", why=error.why, remedy=error.remedy

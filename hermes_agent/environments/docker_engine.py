@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ PIDS_LIMIT: Final = 256
 LABEL: Final = "hermes-agent"
 OWNER_LABEL: Final = "hermes-agent.owner"
 _API_SECONDS: Final = 60
+_NOTICED_SECONDS: Final = 2.0
 
 # Waits for ever, reaps what is orphaned, and goes at once when it is told to.
 _INIT: Final = ("sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done")
@@ -135,6 +137,13 @@ class Engine:
                 return None
             return state
 
+    def state_after_loss(self, container: str) -> Mapping[str, Any] | None:
+        """The `State` of a container that seems to be ending: the engine notes that a little later."""
+        deadline = time.monotonic() + _NOTICED_SECONDS
+        while (state := self.state(container)) and state.get("Running") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return state
+
     def start_program(self, container: str, arguments: Sequence[str], *, tty: bool) -> socket.socket:
         """Start a program in the container; returns the socket of its streams."""
         with self._translated("cannot start a command"):
@@ -143,8 +152,15 @@ class Engine:
             )
             stream = self._api.exec_start(made["Id"], tty=tty, socket=True)
             found: socket.socket = getattr(stream, "_sock", stream)
-            found.settimeout(None)
-            return found
+            if isinstance(found, ssl.SSLSocket):
+                found.settimeout(None)
+                return found
+            # A socket of our own: the SDK's closes only when its whole response is forgotten.
+            own = found.dup()
+            stream.close()
+            found.close()
+            own.setblocking(False)
+            return own
 
     def remove(self, container: str) -> None:
         """Remove a container, whatever it does."""
@@ -158,18 +174,20 @@ class Engine:
     def _pull(self, image: str, on_progress: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
         repository, tag = parse_repository_tag(image)
         layers: dict[str, str] = {}
-        told = time.monotonic()
+        told, failure = time.monotonic(), ""
         for event in self._api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if is_stopped():
                 raise ExecutionError(f"Pulling {image} was stopped")
             if "error" in event:
-                raise _no_image(image, str(event["error"]))
+                failure = str(event["error"])  # read on: it is the last event, and ends the response
             if "id" in event and "progressDetail" in event:
                 layers[event["id"]] = event.get("status", "")
             if time.monotonic() - told >= 1:
                 told = time.monotonic()
                 done = sum(state in ("Pull complete", "Already exists") for state in layers.values())
                 on_progress(f"Pulling the image {image}: {done} of {len(layers)} layers")
+        if failure:
+            raise _no_image(image, failure)
 
     def _create(self, plan: ContainerPlan, name: str, labels: dict[str, str]) -> str:
         options: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -134,6 +135,9 @@ class RemoteRun:
             self._channel.close_input()
             if await self.wait(KILL_SECONDS):
                 return
+        with contextlib.suppress(TimeoutError):  # too early: it has not even told its id
+            async with asyncio.timeout(KILL_SECONDS):
+                await self._started.wait()
         if self.pid is not None and self._kill is not None:
             self._kill(self.pid)
         if not await self.wait(KILL_SECONDS):

@@ -96,7 +96,7 @@ def on_terminal(plan: RunPlan, rows: int, columns: int) -> str:
     return "\n".join(
         (
             # Outlives the command when the session is told to end, to report how it ended.
-            f"trap : TERM HUP INT; printf '\\036%s pid %s\\n' {plan.nonce} $$",
+            f"trap : TERM INT; printf '\\036%s pid %s\\n' {plan.nonce} $$",
             f"stty rows {rows} cols {columns} 2>/dev/null",
             *_exports({"TERM": "xterm-256color", **plan.environment}),
             f"{SHELLS[plan.shell]} -c {quote(plan.script)}",

@@ -79,6 +79,7 @@ class SshConnection:
         self._master_errors = bytearray()
         self._generation = 0
         self._guard = Guard()
+        self._clients: set[Child] = set()
 
     @property
     def _target(self) -> str:
@@ -134,6 +135,7 @@ class SshConnection:
         self, arguments: Sequence[str], *, on_output: OutputSink, on_error: OutputSink, pty: bool
     ) -> SshChannel:
         """Start a program on a channel of the master connection."""
+        self._clients = {client for client in self._clients if client.exit_code is None}
         child = Child.start(
             (
                 *(self._program(), *self._arguments(), "-o", "ControlMaster=no", "-tt" if pty else "-T"),
@@ -145,6 +147,7 @@ class SshConnection:
             stdin="pipe",
         )
         self._guard.watch(child.pid)
+        self._clients.add(child)
         return SshChannel(child, self._guard)
 
     async def explain_loss(self, errors: str) -> ExecutionError:
@@ -161,6 +164,10 @@ class SshConnection:
         if self._master is not None:
             await self._master.terminate()
         self._drop_master()
+        for client in self._clients:
+            client.abandon()
+            await client.wait(1)
+        self._clients.clear()
         self._guard.close()
         if self._directory is not None:
             directory, self._directory = self._directory, None
