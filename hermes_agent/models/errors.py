@@ -57,7 +57,7 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
-    r"insufficient[_ ](quota|balance|credit|funds)|exceeded your current quota|credit balance is too low"
+    r"insufficient[_ ](quota|balance|credit|funds)|credit balance is too low"
     r"|payment required|billing[_ ]hard[_ ]limit|out of credits|no credits|余额不足|arrears",
     re.IGNORECASE,
 )
@@ -70,6 +70,12 @@ _NO_TOOLS = re.compile(
 )
 _KEY_LIKE = re.compile(
     r"\b(sk|pk|rk|key|gsk|xai|hf|AIza|ghp|gho|nvapi)[-_][A-Za-z0-9_\-*]{8,}|\bAIza[\w-]{20,}"
+)
+_BAD_KEY = re.compile(r"api[ _]key not valid|api_key_invalid|(invalid|incorrect) api[ _]key", re.IGNORECASE)
+_NO_MODEL = re.compile(
+    r"model_not_found|unknown model|not a valid model|no such model"
+    r"|model [^.]{0,80}(not found|does not exist)",
+    re.IGNORECASE,
 )
 _WEB_PAGE = re.compile(
     r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype|html|head|body)", re.IGNORECASE | re.DOTALL
@@ -193,13 +199,14 @@ def _classify(  # noqa: PLR0911 - one return per row of a table
 ) -> tuple[type[ModelError], str, str | None]:
     info = endpoint.info
     keys = " or ".join(endpoint.key_names[:2])
-    if status in (401, 403):
+    has_credit = not _NO_CREDIT.search(text)
+    if status == 401 or (status == 403 and has_credit) or (status == 400 and _BAD_KEY.search(text)):
         where = f" Get a key at {endpoint.key_url}." if endpoint.key_url else ""
         fix = f"Check {keys} in your .env." if keys else "Check the key of this endpoint."
         if status == 403:
             fix = f"{fix} The key may lack access to {info.model!r}."
         return ModelAuthError, f"{info.provider} refused the key (HTTP {status})", fix + where
-    if status == 402 or _NO_CREDIT.search(text):
+    if status == 402 or not has_credit:
         return (
             ModelQuotaError,
             f"The {info.provider} account has no credit left (HTTP {status})",
@@ -217,10 +224,10 @@ def _classify(  # noqa: PLR0911 - one return per row of a table
             f"The conversation does not fit the context window of {info.model!r}",
             "Start anew with /new, shorten it with /compress, or choose a model with a larger window.",
         )
-    if status == 404:
+    if status == 404 or (status == 400 and _NO_MODEL.search(text)):
         return (
             ModelNotFoundError,
-            f"{info.provider} does not know the model {info.model!r} or the path (HTTP 404)",
+            f"{info.provider} does not know the model {info.model!r} or the path (HTTP {status})",
             f"Choose a model with: hermes model (asked at {info.base_url})",
         )
     if 300 <= status < 400:
@@ -291,7 +298,11 @@ def unreachable(endpoint: Endpoint, cause: BaseException) -> ModelConnectionErro
     """The error for an endpoint that gives no connection."""
     reason = _root_words(cause)
     provider = endpoint.info.provider
-    if is_loopback(endpoint.info.base_url):
+    if reason and "certificate verify failed" in reason.lower():
+        remedy = "If your network or server has its own authority, set SSL_CERT_FILE to its certificates."
+    elif reason and re.search("wrong.version.number|record layer", reason, re.IGNORECASE):
+        remedy = "The server speaks plain HTTP there: write http:// instead of https:// in the base_url."
+    elif is_loopback(endpoint.info.base_url):
         program = provider if provider in _LOCAL_START else _BY_PORT.get(endpoint.address.rpartition(":")[2])
         remedy = _LOCAL_START.get(program or "", "Start the server, or correct the base_url.")
     elif endpoint.proxy:

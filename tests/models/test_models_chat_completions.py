@@ -374,6 +374,9 @@ def error_body(message: str, **more: Any) -> bytes:
         ("402 Payment Required", error_body("pay"), ModelQuotaError),
         ("403 Forbidden", error_body("no"), ModelAuthError),
         ("404 Not Found", error_body("The model `m` does not exist"), ModelNotFoundError),
+        ("400 Bad Request", error_body("API key not valid. Please pass a valid one."), ModelAuthError),
+        ("400 Bad Request", error_body("model 'm' not found"), ModelNotFoundError),
+        ("403 Forbidden", error_body("insufficient credits"), ModelQuotaError),
         ("408 Request Timeout", b"", ModelTimeoutError),
         ("409 Conflict", b"", ModelServerError),
         ("413 Payload Too Large", b"", ContextOverflowError),
@@ -382,6 +385,11 @@ def error_body(message: str, **more: Any) -> bytes:
             "429 Too Many Requests",
             error_body("You exceeded your current quota", code="insufficient_quota"),
             ModelQuotaError,
+        ),
+        (
+            "429 Too Many Requests",  # Gemini says this of requests per minute
+            error_body("You exceeded your current quota", code=429, status="RESOURCE_EXHAUSTED"),
+            ModelRateLimitError,
         ),
         ("500 Internal Server Error", b"<html><title>Oops</title>", ModelServerError),
         ("529 Overloaded", b"", ModelServerError),
@@ -668,3 +676,18 @@ async def test_headers_that_cannot_be_sent_are_named() -> None:
             with pytest.raises(ModelRequestError, match="cannot be written"):
                 await ask(model, HI)
             await model.aclose()
+
+
+async def test_many_requests_at_once_do_not_mix() -> None:
+    async def echo(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(sse(delta(request.json["messages"][-1]["content"], "stop")))
+        await writer.drain()
+
+    async with loopback(echo) as server:
+        model = ChatCompletionsModel(endpoint(server.url))
+        requests = [
+            ModelRequest("", [UserMessage.of(f"number {each}")], session_id=str(each)) for each in range(20)
+        ]
+        answers = await asyncio.gather(*(ask(model, request) for request in requests))
+        await model.aclose()
+        assert [each.text for each in answers] == [f"number {each}" for each in range(20)]
