@@ -691,3 +691,45 @@ async def test_many_requests_at_once_do_not_mix() -> None:
         answers = await asyncio.gather(*(ask(model, request) for request in requests))
         await model.aclose()
         assert [each.text for each in answers] == [f"number {each}" for each in range(20)]
+
+
+async def test_reasoning_details_go_back_joined_to_the_model_they_came_from() -> None:
+    profile = Profile(echo_reasoning_details=True)
+    pieces = [
+        {"type": "reasoning.text", "text": "wh", "index": 0},
+        {"type": "reasoning.text", "text": "y", "index": 0, "signature": "s"},
+        {"type": "reasoning.encrypted", "data": "x", "index": 1},
+    ]
+    events = [delta(reasoning_details=[piece]) for piece in pieces]
+    message = (await answer(*events, delta("so", "stop"), profile=profile)).reply.message
+    assert message.reasoning == "why"
+    async with loopback(sse(delta("ok", "stop"))) as server:
+        model = ChatCompletionsModel(endpoint(server.url, profile=profile))
+        await ask(model, ModelRequest("", [UserMessage.of("x"), message]))
+        await model.aclose()
+        joined = {"type": "reasoning.text", "text": "why", "index": 0, "signature": "s"}
+        assert server.requests[0].json["messages"][1]["reasoning_details"] == [joined, pieces[2]]
+
+
+async def test_a_refusal_is_shown_as_the_answer() -> None:
+    assert (await answer(delta(refusal="I cannot."), delta(finish="stop"))).text == "I cannot."
+
+
+async def test_a_request_that_takes_too_long_altogether_is_ended() -> None:
+    async def slowly(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        tick = asyncio.Event()
+        while not writer.is_closing():
+            writer.write(b"data: " + json.dumps(delta("x")).encode() + b"\n\n")
+            try:
+                await writer.drain()
+                async with asyncio.timeout(0.01):
+                    await tick.wait()
+            except TimeoutError:
+                continue
+
+    async with loopback(slowly) as server:
+        model = ChatCompletionsModel(endpoint(server.url, request_timeout_seconds=0.2))
+        with pytest.raises(ModelTimeoutError, match=r"was not done within 0\.2 s"):
+            await ask(model, HI)
+        await model.aclose()

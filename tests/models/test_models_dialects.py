@@ -502,3 +502,66 @@ def test_ids_of_other_providers_are_made_safe_on_both_sides() -> None:
     ]
     messages = written("anthropic_messages", history)
     assert messages[1]["content"][0]["id"] == messages[2]["content"][0]["tool_use_id"] == "functions_f_0"
+
+
+async def test_a_message_that_was_not_streamed_is_read() -> None:
+    content = [
+        {"type": "redacted_thinking", "data": "opaque"},
+        {"type": "thinking", "thinking": "why", "signature": "s"},
+        {"type": "text", "text": "so"},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"n": 1}},
+    ]
+    body = {"type": "message", "content": content, "stop_reason": "tool_use", "usage": {"input_tokens": 4}}
+    async with loopback(http(json.dumps(body).encode())) as server:
+        model = AnthropicMessagesModel(endpoint(server.url, dialect="anthropic_messages"), "sk-ant-oat-token")
+        got = await ask(model, ModelRequest("", [UserMessage.of("hi")]))
+        await model.aclose()
+        assert server.requests[0].headers["authorization"] == "Bearer sk-ant-oat-token"
+        assert "x-api-key" not in server.requests[0].headers
+    assert (got.text, got.reasoning, got.calls) == ("so", "why", [("f", '{"n":1}')])
+    assert got.reply.message.provider_data is not None
+    assert len(got.reply.message.provider_data["thinking_blocks"]) == 2
+
+
+def settings_of(dialect: str, *, effort: str | None, **options: Any) -> dict[str, Any]:
+    writer = WRITERS[dialect](endpoint(URL, dialect=dialect, **options))
+    found: dict[str, Any] = json.loads(
+        writer.write(ModelRequest("", [UserMessage.of("x")], reasoning_effort=effort))  # type: ignore[arg-type]
+    )
+    return found
+
+
+def test_reasoning_is_asked_for_in_the_words_of_the_endpoint() -> None:
+    def chat(style: str, effort: str) -> dict[str, Any]:
+        return settings_of("chat_completions", effort=effort, profile=Profile(reasoning=style))  # type: ignore[arg-type]
+
+    assert chat("effort", "low")["reasoning_effort"] == "low"
+    assert chat("nested", "high")["reasoning"] == {"effort": "high"}
+    assert chat("nested", "none")["reasoning"] == {"enabled": False}
+    assert chat("thinking_type", "none")["thinking"] == {"type": "disabled"}
+    assert chat("enable_thinking", "low")["enable_thinking"] is True
+    assert not {"reasoning", "reasoning_effort", "thinking"} & set(chat("none", "high"))
+    assert settings_of("codex_responses", effort="low", model="gpt-5.1")["reasoning"]["effort"] == "low"
+    assert "include" not in settings_of("codex_responses", effort=None, model="gpt-4.1")
+    older = settings_of("anthropic_messages", effort="high", model="claude-sonnet-4-5")
+    assert older["thinking"] == {"type": "enabled", "budget_tokens": 16_000}
+    newer = settings_of("anthropic_messages", effort="xhigh", model="claude-opus-4-7")
+    assert (newer["thinking"], newer["output_config"]) == ({"type": "adaptive"}, {"effort": "max"})
+    small = settings_of("anthropic_messages", effort="high", max_output_tokens=2000)
+    assert small["thinking"]["budget_tokens"] == 1999
+    assert "thinking" not in settings_of("anthropic_messages", effort="none")
+
+
+def test_a_conversation_that_begins_with_an_answer_begins_with_a_user_for_anthropic() -> None:
+    messages = written("anthropic_messages", [AssistantMessage("Earlier, we…"), UserMessage.of("go on")])
+    assert [each["role"] for each in messages] == ["user", "assistant", "user"]
+
+
+def test_images_are_written_as_each_dialect_wants_them() -> None:
+    history: list[Message] = [UserMessage((TextPart("look"), ImagePart(url="https://e.example/a.png")))]
+    anthropic = written("anthropic_messages", history, supports_images=True)
+    assert anthropic[0]["content"][1]["source"] == {"type": "url", "url": "https://e.example/a.png"}
+    items = written("codex_responses", history, supports_images=True)
+    assert items[0]["content"][1] == {"type": "input_image", "image_url": "https://e.example/a.png"}
+    for dialect in ("anthropic_messages", "codex_responses"):
+        assert "cannot see" in json.dumps(written(dialect, history))

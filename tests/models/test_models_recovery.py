@@ -383,3 +383,25 @@ async def test_the_whole_stack_retries_over_the_wire() -> None:
         await model.aclose()
         assert got.reply.message.text == "whole"
         assert len([event for event in got.events if isinstance(event, ReplyRestarted)]) == 2
+
+
+async def test_a_key_that_may_not_do_this_leaves_the_pool_as_it_was() -> None:
+    pool = Pool([ModelAuthError("forbidden", status=403)], ["yes"])
+    with pytest.raises(ModelAuthError):
+        await ask(pool.model, HI)
+    assert pool.model.states["0"].resting_until == 0
+
+
+async def test_an_older_single_fallback_and_one_with_its_own_address_work() -> None:
+    async with loopback(http(b"", status="404 No")) as one, loopback(sse(delta("ok", "stop"))) as two:
+        section = {"provider": "custom", "base_url": one.url, "default": "m"}
+        entry = {"provider": "custom", "model": "m2", "base_url": two.url, "key_env": "TWO_KEY"}
+        for settings in ({"fallback_providers": [entry]}, {"fallback_model": entry}):
+            model = resolve_model(
+                Settings({"model": section, **settings}), Environ({"TWO_KEY": "key-of-two"}), sleep=Waits()
+            )
+            assert (await ask(model, HI)).text == "ok"
+            await model.aclose()
+        assert {each.headers["authorization"] for each in two.requests} == {"Bearer key-of-two"}
+        assert all("authorization" not in each.headers for each in one.requests)
+        assert {each.json["model"] for each in two.requests} == {"m2"}

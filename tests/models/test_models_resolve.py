@@ -391,3 +391,13 @@ def test_the_documentation_names_every_provider_with_its_keys_and_address() -> N
         assert all(f"`{name}`" in row for name in (*provider.key_names, *provider.aliases))
         assert provider.base_url in row
         assert provider.api_mode in row
+
+
+@pytest.mark.parametrize("provider", ["openai-codex", "qwen-oauth", "minimax-oauth"])
+def test_a_provider_that_needs_a_sign_in_says_so_or_uses_its_token(provider: str, tmp_path: Path) -> None:
+    with pytest.raises(ProviderSetupError, match="sign-in"):
+        who(provider=provider)
+    home = Home(tmp_path)
+    home.auth_file.write_text(json.dumps({"providers": {provider: {"tokens": {"access_token": "token"}}}}))
+    found = resolve_target(Settings({}), Environ({}), provider=provider, home=home)
+    assert [each.secret for each in found.credentials] == ["token"]
