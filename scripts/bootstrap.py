@@ -45,6 +45,10 @@ READY = VENV / ".hermes-ready"
 READY_DEV = VENV / ".hermes-ready-dev"
 UNFINISHED = VENV / ".hermes-unfinished"
 PYPI = "https://pypi.org/simple"
+PROXY_ADVICE = (
+    "Behind a proxy: set HTTPS_PROXY (SSL_CERT_FILE for its CA certificates). "
+    "With a mirror of PyPI: set UV_DEFAULT_INDEX or PIP_INDEX_URL."
+)
 NETWORK_SIGNS = (
     "dns error",
     "error sending request",
@@ -54,6 +58,7 @@ NETWORK_SIGNS = (
     "network is unreachable",
     "timed out",
     "tcp connect",
+    "certificate",
 )
 
 
@@ -280,7 +285,7 @@ def fetch(address: str) -> bytes:
         login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
     context = certificates()
-    if parts.username is None and not (context.get_ca_certs() or has_certificate_directory()):
+    if parts.username is None and not has_certificates(context):
         # A bare Debian has no CA certificates. What is downloaded here is checked by its SHA-256, so a
         # false host can do no harm, unless there is a password to steal.
         context.check_hostname = False
@@ -290,10 +295,14 @@ def fetch(address: str) -> bytes:
             return read_with_progress(response)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLError):
+            advice = "If a proxy signs for the network here: set SSL_CERT_FILE to its CA certificates."
+        else:
+            advice = PROXY_ADVICE
         raise SetupError(
             f"Cannot download {shown}: {reason}\n"
             "The first start needs the network once, to fetch uv and the libraries.\n"
-            "Behind a proxy: set HTTPS_PROXY. With a mirror of PyPI: set UV_DEFAULT_INDEX or PIP_INDEX_URL.\n"
+            f"{advice}\n"
             "Or install uv yourself: https://docs.astral.sh/uv/"
         ) from error
 
@@ -308,10 +317,10 @@ def certificates() -> ssl.SSLContext:
     return context
 
 
-def has_certificate_directory() -> bool:
-    """Whether OpenSSL's certificate directory (read on demand) holds anything."""
+def has_certificates(context: ssl.SSLContext) -> bool:
+    """Whether there are any; those of OpenSSL's directory are read on demand and do not show before."""
     directory = ssl.get_default_verify_paths().capath
-    return bool(directory and any(Path(directory).glob("*.0")))
+    return bool(context.get_ca_certs() or (directory and any(Path(directory).glob("*.0"))))
 
 
 def read_with_progress(response: Any) -> bytes:
@@ -394,6 +403,8 @@ def synchronise(uv: str, profile: str, *, reinstall: bool) -> None:
     environment["UV_PYTHON"] = str(python if python.exists() else Path(sys.executable))
     if "SSL_CERT_FILE" not in environment and os.environ.get("PIP_CERT"):
         environment["SSL_CERT_FILE"] = os.environ["PIP_CERT"]
+    if has_certificates(certificates()):  # which may have one of a company's proxy; uv's own list has not
+        environment.setdefault("UV_SYSTEM_CERTS", "true")
     # --inexact: never take away what a developer added to .venv
     selection = ["--all-extras", "--all-groups"] if profile == "dev" else ["--no-dev"]
     options = [*(["--reinstall"] if reinstall else []), "--compile-bytecode"]
@@ -449,7 +460,7 @@ def run_uv(command: list[str], environment: dict[str, str]) -> None:
     if not output or any(sign in output.lower() for sign in NETWORK_SIGNS):
         lines += [
             "If there is no network: the first start needs it once, to fetch the libraries.",
-            "Behind a proxy: set HTTPS_PROXY. With a mirror of PyPI: set UV_DEFAULT_INDEX or PIP_INDEX_URL.",
+            PROXY_ADVICE,
         ]
     lines.append("Starting again continues where this stopped.")
     raise SetupError("\n".join(lines))
@@ -479,7 +490,9 @@ def main(arguments: list[str]) -> int:
                 if not is_ready(stamp):
                     prepare(profile)
         elif profile == "run":
-            stamp.touch()  # a fresh checkout of the same files; let scripts/hermes take its short way
+            # A fresh checkout of the same files; let scripts/hermes take its short way again.
+            with contextlib.suppress(OSError):  # somebody else's clone
+                stamp.touch()
     except SetupError as error:
         say(str(error).replace("\n", "\n  "))
         return 3
