@@ -77,9 +77,8 @@ class Effective:
             source = self._config.sources.get(key[:depth])
             if source is not None:
                 return source
-        if any(problem_key == key for problem_key in _wrong_keys(self._config)) or not has(
-            self._config.data, key
-        ):
+        wrong = {getattr(problem, "key", None) for problem in self._config.problems}
+        if format_key(key) in wrong or not has(self._config.data, key):
             return "default"
         line = self._config.document.line_of(key)
         return f"config.yaml line {line}" if line is not None else "config.yaml"
@@ -126,18 +125,13 @@ def _reach(value: Any, parts: Key) -> Any:
         fields = getattr(type(value), "model_fields", None)
         if fields is None:
             value = get_in(value, (part,))
-        elif part in fields or part in (value.model_extra or {}):
+        elif part in fields:
             value = getattr(value, part)
+        elif part in (value.model_extra or {}):
+            value = value.model_extra[part]
         else:
             raise KeyError(part)
     return value
-
-
-def _wrong_keys(config: LoadedConfig) -> Iterator[Key]:
-    for problem in config.problems:
-        dotted = getattr(problem, "key", None)
-        if isinstance(dotted, str):
-            yield tuple(dotted.split("."))
 
 
 def leaves(key: Key, value: object) -> Iterator[Key]:

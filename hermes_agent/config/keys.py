@@ -36,7 +36,7 @@ def parse_key(text: str) -> Key:
         elif at < len(stripped) and stripped[at] != "[":
             break
     else:
-        if parts and all(parts):
+        if parts:
             return tuple(parts)
     raise SettingError(
         f"{text!r} is no key of config.yaml",

@@ -6,6 +6,7 @@ like; dates stay text.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -123,6 +124,27 @@ def parse(data: bytes, path: Path) -> YamlDocument:
         ConfigFileError: They are not UTF-8, not YAML, or not a map.
     """
     text = _decode(data, path)
+    try:
+        return _parse(text, path)
+    except ConfigFileError:
+        # JSON that the YAML library refuses: tabs between values, escaped surrogate pairs.
+        content = _json_map(text)
+        if content is None:
+            raise
+        return YamlDocument(path, _text_keys(content))
+
+
+def _json_map(text: str) -> dict[str, Any] | None:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _parse(text: str, path: Path) -> YamlDocument:
     loader = _Loader(text)
     try:
         _refuse_depth(text, path)

@@ -22,9 +22,10 @@ class Shell:
         self._capture = capture
         self.code = 0
         self.err = ""
+        self.flags: list[str] = []
 
     def __call__(self, *args: str) -> str:
-        self.code = main(["config", *args], os.environ)
+        self.code = main([*self.flags, "config", *args], os.environ)
         out, self.err = self._capture.readouterr()
         return out
 
@@ -189,6 +190,16 @@ def test_explain_names_every_layer(shell: Shell, monkeypatch: pytest.MonkeyPatch
     assert "from      default" in shell("explain", "agent.max_turns")
     assert "terminal.ssh_host = box.example" in shell("explain", "terminal")
     assert "agent.max_turns" in shell("explain", "HERMES_MAX_ITERATIONS")
+
+
+def test_explain_knows_flags(shell: Shell) -> None:
+    shell.write("approvals: {mode: smart}\n")
+    shell.flags = ["--yolo", "--max-turns", "7"]
+    assert "from      the command line" in shell("explain", "approvals.mode")
+    assert "approvals: " not in shell("explain", "agent.max_turns")
+    assert shell("get", "agent.max_turns") == "7\n"
+    shell.flags = ["--ignore-user-config"]
+    assert shell("get", "approvals.mode") == "manual\n"
 
 
 def test_explain_of_a_wrong_value_says_that_it_is_not_used(shell: Shell) -> None:

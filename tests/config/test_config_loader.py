@@ -1,14 +1,20 @@
 """Loading: layers, wrong values, unknown keys, templates, old forms."""
 
 import copy
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from hermes_agent.config.effective import Effective, leaf_keys
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
 from hermes_agent.config.paths import Home
+from hermes_agent.config.registry import ROOT_KEYS
 from hermes_agent.config.sections.agent import AgentSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import ConfigFileError, SettingError
@@ -297,3 +303,48 @@ def test_settings_can_be_copied_and_sent_to_other_processes() -> None:
 
 def test_settings_never_show_values() -> None:
     assert "sk-secret" not in repr(Settings({"model": {"api_key": "sk-secret"}}))
+
+
+ODD_NAMES = [
+    "model_config",
+    "copy",
+    "__class__",
+    "model_fields",
+    "",
+    "a.b",
+    "0",
+    "model_extra",
+    "x y",
+    "null",
+]
+NAMES = st.sampled_from([*ROOT_KEYS, *{part for key in leaf_keys() for part in key.split(".")}, *ODD_NAMES])
+ANYTHING = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**20), 10**20),
+        st.floats(),
+        st.text("aä😀 :#-\n'\"", max_size=5),
+        st.sampled_from(["off", "auto", "${X}", "${HOME}", "local", "1"]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.dictionaries(NAMES, ANYTHING, max_size=5))
+def test_any_map_loads_with_problems_reported_and_every_value_in_reach(
+    home: Home, data: dict[str, Any]
+) -> None:
+    home.config_file.write_text(
+        json.dumps(data, ensure_ascii=False).replace("Infinity", ".inf").replace("NaN", ".nan")
+    )
+    config = load(home, environ=Environ({"HOME": "/h"}), tolerant=True)
+    assert set(config.settings.model_dump()) == set(ROOT_KEYS)
+    values = [*Effective(config).all(), *Effective(config).given()]
+    assert all(value.source for value in values)
+    assert json.dumps([value.value for value in values])
+    for problem in config.problems:
+        assert isinstance(problem, SettingError)
+        assert problem.remedy

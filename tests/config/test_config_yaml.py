@@ -68,6 +68,7 @@ def test_keys_are_text() -> None:
 
 def test_json_is_yaml() -> None:
     assert yaml_reader.parse(b'{"a": {"b": [1, "x", null]}}', PATH).data == {"a": {"b": [1, "x", None]}}
+    assert yaml_reader.parse(b'{\n\t"a":\t"\\ud83d\\ude00"\n}', PATH).data == {"a": "\U0001f600"}
 
 
 def test_a_tab_is_named_with_its_place_and_remedy() -> None:

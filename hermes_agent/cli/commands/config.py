@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hermes_agent.cli.options import ChatOptions, Invocation
 from hermes_agent.cli.output import short_path
 from hermes_agent.config import shape
 from hermes_agent.config.editor_port import variable_for
@@ -29,8 +30,23 @@ _ALLOW_DASHES = {"ignore_unknown_options": True}
 
 
 def _load() -> LoadedConfig:
-    """The configuration as far as it can be used; what is wrong is reported, not fatal."""
-    return load(Home.from_environment(), tolerant=True)
+    """The configuration as far as it can be used; what is wrong is reported, not fatal.
+
+    Flags before the word `config` take part: `hermes --yolo config explain approvals.mode`.
+    """
+    invocation = click.get_current_context().find_object(Invocation)
+    options = invocation.options if invocation is not None else ChatOptions()
+    flags: dict[str, object] = {
+        "model.default": options.model,
+        "model.provider": options.provider,
+        "agent.max_turns": options.max_turns,
+        "toolsets": options.toolsets.split(",") if options.toolsets else None,
+        "approvals.mode": "off" if options.yolo else None,
+        "logging.level": "DEBUG" if options.debug else None,
+    }
+    return load(
+        Home.from_environment(), overrides=flags, tolerant=True, use_file=not options.ignore_user_config
+    )
 
 
 @click.group("config", invoke_without_command=True)
