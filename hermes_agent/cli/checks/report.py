@@ -73,13 +73,21 @@ def render(finding: Finding, *, color: bool) -> str:
     text = finding.message + (" (mended)" if finding.fixed else "")
     arrow = "→ " if encoding.startswith("utf") else "> "
     extra = [finding.why or "", f"{arrow}{finding.remedy}" if finding.remedy else ""]
-    lines = [f"{mark} {finding.name:<{_INDENT - 4}}{text}"]
     width = max(40, terminal_width()) - _INDENT
+    first, *rest = _wrapped(text, width)
+    lines = [f"{mark} {finding.name:<{_INDENT - 4}}{first}", *(" " * (_INDENT - 2) + line for line in rest)]
     for paragraph in filter(None, extra):
-        for line in paragraph.split("\n"):
-            wrapped = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
-            lines += [" " * (_INDENT - 2) + part for part in wrapped]
+        lines += [" " * (_INDENT - 2) + line for line in _wrapped(paragraph, width)]
     return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns; words (paths, commands) stay whole."""
+    return [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
 
 
 def to_json(findings: Sequence[tuple[str, Finding]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _STYLE = Style.from_dict(
         "title": "bold",
         "group": "ansicyan",
         "pointer": "ansicyan bold",
-        "selected": "bold",
+        "chosen": "bold",
         "note": "ansibrightblack",
         "hint": "ansibrightblack",
     }
@@ -118,7 +118,7 @@ class _List:
         note = f"  {choice.note}"[: room + 2] if choice.note and room > 4 else ""
         return [
             ("class:pointer", pointer),
-            ("class:selected" if is_selected else "", label),
+            ("class:chosen" if is_selected else "", label),
             ("class:note", note),
             ("", "\n"),
         ]
