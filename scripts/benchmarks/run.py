@@ -25,7 +25,7 @@ from hermes_agent.store import open_store
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = sys.executable
 HERMES = str(Path(PYTHON).parent / "hermes")
-ROUNDS = 30
+ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Bench:
         )
 
     def one_shot(self, model: str, *more: str) -> list[str]:
-        return [HERMES, "-z", "Please go on.", "-m", model, "--yolo", "--max-turns", "200", *more]
+        return [HERMES, "-z", "Please go on.", "-m", model, "--yolo", "--max-turns", "500", *more]
 
     def start(self) -> Iterator[Row]:
         for what, command, base, goal in (
@@ -95,9 +95,9 @@ class Bench:
     def rounds(self) -> Iterator[Row]:
         per_round: dict[int, float] = {}
         for history in (10, 100, 1000):
-            ids = asyncio.run(self._sessions_with_history(history, 16))
-            many = [run_once(self.one_shot(f"tools-{ROUNDS}", "-r", name), self.env) for name in ids[:8]]
-            none = [run_once(self.one_shot("echo", "-r", name), self.env) for name in ids[8:]]
+            ids = asyncio.run(self._sessions_with_history(history, 10))
+            many = [run_once(self.one_shot(f"tools-{ROUNDS}", "-r", name), self.env) for name in ids[:5]]
+            none = [run_once(self.one_shot("echo", "-r", name), self.env) for name in ids[5:]]
             per_round[history] = (Series(tuple(many)).cpu_ms - Series(tuple(none)).cpu_ms) / ROUNDS
             yield Row(
                 f"CPU of one tool round, {history} prior messages",
