@@ -80,6 +80,7 @@ class Engine:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.host = environment.get("DOCKER_HOST") or _find_socket(environment)
+        _knock(self.host)
         with self._translated("cannot be reached"):
             client = docker.DockerClient.from_env(
                 environment={**environment, "DOCKER_HOST": self.host}, timeout=_API_SECONDS
@@ -274,6 +275,18 @@ def _find_socket(environment: Mapping[str, str]) -> str:
     return f"unix://{_SOCKETS[0]}"
 
 
+def _knock(host: str) -> None:
+    """See that somebody listens at a local socket: the SDK would lose its own one in trying."""
+    if not host.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_API_SECONDS)
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError as error:
+            raise _unreachable(host, error) from error
+
+
 def _unreachable(host: str, error: Exception) -> ExecutionError:
     text = str(error)
     if "Permission denied" in text:
@@ -284,7 +297,7 @@ def _unreachable(host: str, error: Exception) -> ExecutionError:
         )
     return ExecutionError(
         f"No container engine answers at {host}",
-        why=text.rpartition("Caused by ")[2][:300] or None,
+        why=getattr(error, "strerror", None) or text.rpartition("Caused by ")[2][:300] or None,
         remedy="Start Docker (systemctl start docker), or set DOCKER_HOST to the socket of Docker or Podman.",
     )
 

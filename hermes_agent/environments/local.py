@@ -203,7 +203,7 @@ class LocalEnvironment:
 
     def _private_directory(self) -> Path:
         if self._directory is None or not self._directory.is_dir():  # tidied away under a long session
-            self._directory = Path(tempfile.mkdtemp(prefix="hermes-"))
+            self._directory = _make_directory(self._environment.get("XDG_RUNTIME_DIR"))
             self._state = None
         return self._directory
 
@@ -263,3 +263,12 @@ class LocalEnvironment:
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         await asyncio.shield(task)
+
+
+def _make_directory(runtime: str | None) -> Path:
+    """A private directory (mode 0700), in memory if there is such a place: a state is written per command."""
+    for parent in (runtime, "/dev/shm"):  # noqa: S108 - mkdtemp makes it safely
+        if parent:
+            with contextlib.suppress(OSError):
+                return Path(tempfile.mkdtemp(prefix="hermes-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix="hermes-"))

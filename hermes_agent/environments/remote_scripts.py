@@ -118,7 +118,9 @@ def prepare(start: str) -> str:
     return "\n".join(
         (
             enter,
-            'd=$(mktemp -d "${TMPDIR:-/tmp}/hermes-XXXXXXXX") || exit 44',
+            'd=; for t in /dev/shm "${TMPDIR:-/tmp}"',
+            'do d=$(mktemp -d "$t/hermes-XXXXXXXX" 2>/dev/null) && break; done',
+            '[ -n "$d" ] || exit 44',
             "s=sh; command -v bash >/dev/null 2>&1 && s=bash",
             'printf "%s\\n" "$d" "$s" "${HOME:-/}" "$PWD"',
         )

@@ -68,11 +68,13 @@ async def test_state_that_was_tidied_away_loses_only_variables(environment: Loca
     assert result.output == "/usr\n[]\n"
 
 
-async def test_place_for_the_state_that_is_full_or_forbidden_does_not_stop_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+async def test_place_for_the_state_that_is_forbidden_does_not_stop_commands(tmp_path: Path) -> None:
     environment = make(tmp_path)
+    await environment.execute(Command("true"))
+    assert environment._directory is not None
+    environment._number = 10
+    for name in ("state-11", "state-11.cwd"):  # as if it could not be created
+        (environment._directory / name).mkdir()
     assert (await environment.execute(Command("echo works"))).output == "works\n"
     await environment.aclose()
 
