@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
 from hermes_agent.config.paths import Home
@@ -41,7 +42,7 @@ class App:
         self.settings: Settings = config.settings
         self.environ: Environ = config.environ
         self.redactor = Redactor(
-            config.environ.secret_values(), enabled=config.settings.security.redact_secrets
+            config.secret_values(), enabled=config.settings.security.redact_secrets
         )
         self._store: SessionStore | None = None
         self._store_opening = asyncio.Lock()
@@ -50,17 +51,20 @@ class App:
         self._auxiliary: dict[str, Model] = {}
 
     @classmethod
-    def load(cls, flags: Mapping[str, object] = {}, *, home: Home | None = None) -> App:
+    def load(
+        cls, flags: Mapping[str, object] = {}, *, home: Home | None = None, use_file: bool = True
+    ) -> App:
         """Read the configuration.
 
         Args:
             flags: Dotted setting keys given on the command line.
             home: State directory; default from the environment.
+            use_file: False leaves config.yaml aside (`--ignore-user-config`).
 
         Raises:
             ConfigError: The configuration cannot be used.
         """
-        return cls(load(home or Home.from_environment(), overrides=flags))
+        return cls(load(home or Home.from_environment(), overrides=flags, use_file=use_file))
 
     async def store(self) -> SessionStore:
         """The session store, opened at first use.
@@ -182,10 +186,7 @@ class App:
         return SessionLock(self.home.run, session_id, source=source)
 
     def _remember_rules(self, rules: Iterable[str]) -> None:
-        known = [*self.settings.command_allowlist]
-        known += [rule for rule in rules if rule not in known]
-        # Late, because only this needs the comment-keeping editor.
-        load_late("hermes_agent.config.editor:set_value")(self.home, "command_allowlist", known)
+        remember_rules(self.home, rules)
 
     def adopt(self, config: LoadedConfig) -> None:
         """Use another configuration for everything that is opened from now on (`/reload`)."""
