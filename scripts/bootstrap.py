@@ -357,9 +357,9 @@ def prepare(profile: str) -> None:
     text = stamp_text()
     was_ready = READY.exists() or READY_DEV.exists()
     say("preparing .venv: the libraries have changed" if was_ready else "first start: preparing .venv, once")
-    uv = find_uv()
     interrupted = UNFINISHED.exists()
-    remove_broken_environment()
+    remove_broken_environment()  # first: it may hold a uv
+    uv = find_uv()
     synchronise(uv, profile, reinstall=interrupted)
     compile_own_modules()
     for stamp in (READY, READY_DEV) if profile == "dev" else (READY,):

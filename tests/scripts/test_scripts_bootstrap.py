@@ -302,6 +302,16 @@ def test_environment_that_lost_its_python_is_made_anew(clone: Clone) -> None:
     assert "making a new one" in result.stderr
 
 
+def test_uv_inside_an_environment_that_does_not_work_is_not_relied_on(clone: Clone) -> None:
+    clone.run("one")
+    binaries = clone.root / ".venv" / "bin"
+    (binaries / "uv").write_text(FAKE_UV)
+    (binaries / "uv").chmod(0o755)
+    (binaries / "python").unlink()
+    result = clone.run("two")
+    assert result.stdout == "hermes says: two\n", result.stderr
+
+
 def test_directory_that_is_no_environment_is_left_alone(clone: Clone) -> None:
     mine = clone.root / ".venv" / "notes.txt"
     mine.parent.mkdir()
