@@ -17,9 +17,12 @@ from typing import Any
 from hermes_agent.core.approvals import Verdict
 from hermes_agent.core.errors import HermesError
 from hermes_agent.core.model import ToolDefinition
-from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.redaction import Redactor, StreamRedactor
 from hermes_agent.core.tool import Tool, ToolContext, ToolResult
 from hermes_agent.tools.setup import ToolSetup
+
+LONG_CHARS = 50_000
+"""Longer texts are cleaned in a thread."""
 
 
 class GuardedTool:
@@ -62,16 +65,29 @@ class GuardedTool:
         return self.inner.review(arguments, context)
 
     async def run(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
-        """Run the tool and clean its result, errors included."""
+        """Run the tool and clean its result, its live output and its errors."""
+        live = StreamRedactor(self._redactor)
+
+        def report(text: str) -> None:
+            shown = live.feed(without_surrogates(text))
+            if shown:
+                context.report(shown)
+
+        inner = replace(context, report=report, notify=lambda text: context.notify(self._clean(text)))
         try:
-            result = await self.inner.run(arguments, context)
+            result = await self.inner.run(arguments, inner)
         except HermesError as error:
             error.message = self._clean(error.message)
             error.args = (error.message,)
             error.why = self._clean(error.why) if error.why else error.why
             error.remedy = self._clean(error.remedy) if error.remedy else error.remedy
             raise
-        text = self._clean(result.text)
+        finally:
+            rest = live.flush()
+            if rest:
+                context.report(rest)
+        is_long = len(result.text) > LONG_CHARS
+        text = await asyncio.to_thread(self._clean, result.text) if is_long else self._clean(result.text)
         size = len(text.encode())
         if size > self._max_bytes:
             text = await self._spilled(text, size)
