@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,8 @@ def check_model(around: Surroundings) -> Iterator[Finding]:
             config.settings, config.environ, home=around.home
         )
     except HermesError as error:
-        yield Finding.of_error("Model", error)
+        found = Finding.of_error("Model", error)
+        yield replace(found, remedy=f"{found.remedy or ''}{_local_remedy()}")
         return
     info = target.endpoint.info
     sources = ", ".join(_source(around, each.source) for each in target.credentials if each.source)
@@ -44,6 +46,17 @@ def check_model(around: Surroundings) -> Iterator[Finding]:
         yield Finding("Request", "fail", clean[0] or "", clean[1], error.remedy)
         return
     yield Finding("Request", "ok", f"answered in {trial.total_seconds:.1f} s: {trial.text[:80]!r}")
+
+
+def _local_remedy() -> str:
+    """What runs on this machine and could be used; empty if nothing does."""
+    servers = asyncio.run(load("hermes_agent.models.discovery:discover")())
+    server = next(iter(servers), None)
+    if server is None:
+        return ""
+    address = f" --base-url {server.base_url}" if server.provider == "custom" else ""
+    name = server.models[0] if address else f"{server.provider}:{server.models[0]}"
+    return f"\n{server.name} runs on this machine: hermes model set {name}{address}"
 
 
 def ask_once(around: Surroundings) -> Any:
