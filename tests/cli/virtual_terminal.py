@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -76,10 +75,8 @@ class VirtualTerminal:
 
     def hang_up(self) -> None:
         """Close the terminal, as closing its window does, and wait for the process."""
-        os.close(self.child.child_fd)
-        self.child.closed, self.child.child_fd = True, -1
-        self.child.ptyproc.fd = -1
-        self.child.ptyproc.closed = True
+        self.child.ptyproc.fileobj.close()
+        self.child.closed = self.child.ptyproc.closed = True
         self.wait_for_death()
 
     def wait_for_death(self) -> None:
@@ -91,7 +88,9 @@ class VirtualTerminal:
 
     def read_for(self, seconds: float) -> None:
         """Read for a while."""
-        self._read(seconds)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._read(left)
 
     def _read(self, timeout: float) -> None:
         try:

@@ -82,8 +82,12 @@ class ChatCompleter(Completer):
 
 
 def _commands(typed: str) -> Iterator[Completion]:
+    found = []
     for spec in commands_for("cli"):
-        for name in (spec.name, *spec.aliases):
-            if name.startswith(typed):
-                yield Completion(f"/{name}", -len(typed) - 1, display_meta=spec.summary)
-                break
+        name = next((each for each in (spec.name, *spec.aliases) if each.startswith(typed)), None)
+        if name is not None:
+            found.append((name, spec.summary))
+    if typed:  # The shortest first: it may be all that is meant.
+        found.sort(key=lambda item: len(item[0]))
+    for name, summary in found:
+        yield Completion(f"/{name}", -len(typed) - 1, display_meta=summary)

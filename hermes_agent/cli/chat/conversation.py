@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -22,7 +22,6 @@ from hermes_agent.cli.chat.asking import ask_approval, question_text
 from hermes_agent.cli.chat.history_view import history_rows
 from hermes_agent.cli.chat.painter import Painter
 from hermes_agent.cli.chat.screen import Screen
-from hermes_agent.cli.chat.setup import flags_of
 from hermes_agent.cli.chat.slash import SlashCommands
 from hermes_agent.cli.chat.toolbar import toolbar
 from hermes_agent.cli.chat.transcript import Transcript, View, shown_output
@@ -64,11 +63,14 @@ class Conversation:
 
     screen: Screen
 
-    def __init__(self, app: App, session: Session, options: ChatOptions, view: View) -> None:
+    def __init__(
+        self, app: App, session: Session, options: ChatOptions, view: View, flags: Mapping[str, object]
+    ) -> None:
         self.app = app
         self.session = session
         self.options = options
         self.view = view
+        self.flags = flags
         self.busy_mode = app.settings.display.busy_input_mode
         self.shows_toolbar = True
         self.exit_code = 0
@@ -226,7 +228,7 @@ class Conversation:
         """
         app = self.app
         old = app.environ
-        app.adopt(await asyncio.to_thread(load_config, app.home, overrides=flags_of(self.options)))
+        app.adopt(await asyncio.to_thread(load_config, app.home, overrides=self.flags))
         names = {*old.names(), *app.environ.names()}
         changed = sum(1 for name in names if old.get(name) != app.environ.get(name))
         info = self.session.model.info

@@ -6,38 +6,41 @@ import asyncio
 import sys
 import termios
 import tty
-from dataclasses import replace
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.text import Text
 
 from hermes_agent.cli.chat.painter import Painter
-from hermes_agent.cli.options import ChatOptions
 from hermes_agent.cli.output import terminal_width, write_all
 from hermes_agent.core.errors import ProviderSetupError
-from hermes_agent.core.loading import load
+from hermes_agent.models.discovery import LocalServer, discover
+
+MAX_SERVERS = 8
 
 
-async def choose_model(
-    options: ChatOptions, painter: Painter, error: ProviderSetupError
-) -> ChatOptions | None:
-    """Ask which of the available models to use; None to leave."""
+async def choose_model(painter: Painter, error: ProviderSetupError) -> dict[str, object] | None:
+    """Ask which of the available models to use.
+
+    Returns:
+        Settings as dotted keys, or None to leave.
+    """
     write_all("Looking for model servers on this machine …\r")
-    servers = await load("hermes_agent.models.discovery:discover")()
-    offers: list[tuple[str, str, ChatOptions]] = []
-    for number, server in enumerate(servers[:8], 1):
-        names = ", ".join(server.models[:3])
-        offers.append(
-            (str(number), f"{server.name} at {server.base_url} ({names})", _use_server(options, server))
-        )
-    offers.append(("d", "the demo model: offline, understands a few fixed requests", _use_demo(options)))
-    width = terminal_width() - 1
+    servers: Sequence[LocalServer] = await discover()
+    offers: list[tuple[str, str, dict[str, object]]] = []
+    for number, server in enumerate(servers[:MAX_SERVERS], 1):
+        names = ", ".join(server.models[:3]) + (" …" if len(server.models) > 3 else "")
+        offers.append((str(number), f"{server.name} at {server.base_url} ({names})", _use(server)))
+    demo = "the demo model: offline, no AI, understands a few fixed requests"
+    offers.append(("d", demo, {"model.provider": "demo", "model.default": ""}))
     rows = [Text(f"{error.message}.", style="bold")]
     rows += [Text(line, style="dim") for line in error.lines[1:]]
-    rows.append(Text("\nFor now there is:" if servers else "\nFor now there is only:"))
+    rows.append(Text("\nUntil then you can use:"))
     rows += [Text.assemble((f"  [{key}] ", "cyan bold"), label) for key, label, _ in offers]
-    rows.append(Text.assemble(("  [q] ", "cyan bold"), "leave, and connect a model with: hermes setup"))
-    write_all("\x1b[2K" + painter.paint(Group(*rows), width))
+    rows.append(
+        Text.assemble(("  [q] ", "cyan bold"), "nothing: leave, and connect a model with: hermes setup")
+    )
+    write_all("\x1b[2K" + painter.paint(Group(*rows), terminal_width() - 1))
     choices = {key: chosen for key, _, chosen in offers}
     default = offers[0][0]
     write_all(f"Press a key (Enter takes {default}): ")
@@ -46,14 +49,11 @@ async def choose_model(
     return choices.get(key)
 
 
-def _use_demo(options: ChatOptions) -> ChatOptions:
-    return replace(options, provider="demo")
-
-
-def _use_server(options: ChatOptions, server: object) -> ChatOptions:
-    return replace(
-        options, provider=getattr(server, "provider", None), model=getattr(server, "models", [None])[0]
-    )
+def _use(server: LocalServer) -> dict[str, object]:
+    flags: dict[str, object] = {"model.provider": server.provider, "model.default": server.models[0]}
+    if server.provider == "custom":
+        flags["model.base_url"] = server.base_url
+    return flags
 
 
 def _read_key(known: frozenset[str], default: str) -> str:

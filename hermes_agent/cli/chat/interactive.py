@@ -27,6 +27,7 @@ from hermes_agent.cli.chat.slash import discard_if_empty
 from hermes_agent.cli.chat.start import Plan
 from hermes_agent.cli.chat.transcript import View
 from hermes_agent.cli.options import ChatOptions, Invocation
+from hermes_agent.config.loader import load as load_config
 from hermes_agent.core.errors import HermesError, ProviderSetupError
 from hermes_agent.core.loading import load
 
@@ -41,13 +42,13 @@ def main(invocation: Invocation, plan: Plan) -> int:
 
 async def _chat(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
-    app = App.load(flags_of(options))
+    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
     start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     _warm_up(app, options)
     try:
         painter = Painter(color=invocation.terminal.color_stdout, environ=invocation.environ)
-        session = await _open(app, options, painter, is_asking=plan.mode == "chat")
-        conversation = Conversation(app, session, options, make_view(app, options))
+        session, flags = await _open(app, options, painter, is_asking=plan.mode == "chat")
+        conversation = Conversation(app, session, options, make_view(app, options), flags)
         screen = Screen(
             conversation,
             history=open_history(app.home.history_file),
@@ -104,17 +105,26 @@ async def _close(conversation: Conversation) -> None:
         await discard_if_empty(conversation, session)
 
 
-async def _open(app: App, options: ChatOptions, painter: Painter, *, is_asking: bool) -> Session:
-    """Open the session; without a usable model, offer what there is."""
+async def _open(
+    app: App, options: ChatOptions, painter: Painter, *, is_asking: bool
+) -> tuple[Session, dict[str, object]]:
+    """Open the session; without a usable model, offer what there is.
+
+    Returns:
+        The session, and the flags that hold for this chat.
+    """
+    flags = flags_of(options)
     try:
-        return await open_session(app, options)
+        return await open_session(app, options), flags
     except ProviderSetupError as error:
         if not is_asking or options.provider or options.model:
             raise
-        chosen = await choose_model(options, painter, error)
+        chosen = await choose_model(painter, error)
         if chosen is None:
             raise
-        return await open_session(app, chosen)
+        flags |= chosen
+        app.adopt(load_config(app.home, overrides=flags))
+        return await open_session(app, options), flags
 
 
 def make_view(app: App, options: ChatOptions) -> View:

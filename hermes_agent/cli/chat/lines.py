@@ -54,7 +54,7 @@ def main(invocation: Invocation, _plan: Plan) -> int:
 
 async def _chat(invocation: Invocation) -> int:
     options = invocation.options
-    app = App.load(flags_of(options))
+    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
     start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     try:
         session = await open_session(app, options)

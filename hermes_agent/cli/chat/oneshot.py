@@ -34,7 +34,7 @@ def make_renderer(mode: Mode, *, verbose: bool) -> Renderer:
 async def _ask(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
     message = build_message(plan.text, options.images)
-    app = App.load(flags_of(options))
+    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
     try:
         for warning in app.config.warnings:
             to_stderr(warning, "Warning: ")
