@@ -28,17 +28,20 @@ _SCRIPT = (
     "trap '' HUP INT TERM QUIT PIPE; exec 2>/dev/null\n"
     + SLAY
     + """\
-k=' '; h=' '
+k=' '; h=' '; d=
 drop() { case $1 in *" $2 "*) r="${1%%" $2 "*} ${1#*" $2 "}";; *) r=$1;; esac; }
 while read -r op n; do
+  [ "$op" = d ] && d=$n && continue
   drop "$k" "$n"; k=$r; drop "$h" "$n"; h=$r
   case $op in k) k="$k$n ";; h) h="$h$n ";; esac
 done
 for n in $h; do kill -0 "$n" || slay HUP "$n"; done  # a living leader is a stranger with an old id
-[ "$k" = ' ' ] && exit
-for n in $k; do slay TERM "$n"; done
-sleep 1
-for n in $k; do slay KILL "$n"; done
+if [ "$k" != ' ' ]; then
+  for n in $k; do slay TERM "$n"; done
+  sleep 1
+  for n in $k; do slay KILL "$n"; done
+fi
+[ -z "$d" ] || rm -rf "$d"
 """
 )
 
@@ -54,15 +57,20 @@ class Guard:
         """End this session (SIGTERM, then SIGKILL) should we die."""
         if self._process is None:
             self._start()
-        self._tell("k", leader)
+        self._tell("k", str(leader))
+
+    def remove_later(self, directory: str) -> None:
+        """Remove this directory (the newest named counts), should we die."""
+        if "\n" not in directory:
+            self._tell("d", directory)
 
     def hang_up_later(self, leader: int) -> None:
         """The command is over but left processes behind: only SIGHUP for them, should we die."""
-        self._tell("h", leader)
+        self._tell("h", str(leader))
 
     def forget(self, leader: int) -> None:
         """Nothing of this session is left."""
-        self._tell("-", leader)
+        self._tell("-", str(leader))
 
     def close(self) -> None:
         """Dismiss the guard. What it was told of must be forgotten or ended before."""
@@ -94,7 +102,7 @@ class Guard:
         finally:
             os.close(read_end)
 
-    def _tell(self, what: str, leader: int) -> None:
+    def _tell(self, what: str, whom: str) -> None:
         if self._pipe is not None:
             with contextlib.suppress(OSError):  # killed by somebody: nothing to be done
-                os.write(self._pipe, b"%s %d\n" % (what.encode(), leader))
+                os.write(self._pipe, f"{what} {whom}\n".encode(errors="surrogateescape"))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -54,6 +55,7 @@ class LocalEnvironment:
         self._environment = {**child_env, "HERMES_SESSION_ID": session_id}
         self._is_persistent = is_persistent
         self._directory: Path | None = None
+        self._is_directory_guarded = False
         self._state: str | None = None
         self._number = 0
         self._shell: _Shell | None = None
@@ -179,6 +181,9 @@ class LocalEnvironment:
         )
         self._children.add(child)
         self._guard.watch(child.pid)
+        if self._directory is not None and not self._is_directory_guarded:
+            self._is_directory_guarded = True
+            self._guard.remove_later(str(self._directory))
         return child
 
     def _find_shell(self) -> _Shell:
@@ -202,8 +207,9 @@ class LocalEnvironment:
         return f". {path}"
 
     def _private_directory(self) -> Path:
-        if self._directory is None or not self._directory.is_dir():  # tidied away under a long session
+        if self._directory is None or not _is_ours(self._directory):  # tidied away under a long session
             self._directory = _make_directory(self._environment.get("XDG_RUNTIME_DIR"))
+            self._is_directory_guarded = False
             self._state = None
         return self._directory
 
@@ -272,3 +278,11 @@ def _make_directory(runtime: str | None) -> Path:
             with contextlib.suppress(OSError):
                 return Path(tempfile.mkdtemp(prefix="hermes-", dir=parent))
     return Path(tempfile.mkdtemp(prefix="hermes-"))
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()

@@ -243,7 +243,7 @@ class RemoteEnvironment:
             generation = await self._connection.connect()
             if generation == self._generation:
                 return
-            result = await self._run_script(remote_scripts.prepare(self._start), b"")
+            result = await self._run_script(remote_scripts.prepare(self._start, self._directory), b"")
             lines = result.output.decode("utf-8", "surrogateescape").splitlines()
             if result.exit_code == 43:
                 raise ExecutionError(
@@ -256,9 +256,10 @@ class RemoteEnvironment:
                     why=result.errors.strip()[-500:] or f"A first script ended with {result.exit_code}.",
                     remedy="It needs a POSIX shell (sh), mktemp and a writable /tmp.",
                 )
-            self._directory, shell, self._home, cwd = lines
+            directory, shell, self._home, cwd = lines
             self._shell = "bash" if shell == "bash" else "sh"
-            self._state = None
+            if directory != self._directory:
+                self._directory, self._state = directory, None
             if self._generation is None or not self._is_persistent:
                 self._cwd = cwd
             self._generation = generation

@@ -112,14 +112,22 @@ def kill(pid: int) -> str:
     return f"{SLAY}\nexec 2>/dev/null; slay TERM {pid}; sleep 1; slay KILL {pid}"
 
 
-def prepare(start: str) -> str:
-    """Make the private directory and say where we are: directory, shell, home, working directory."""
+def prepare(start: str, earlier: str) -> str:
+    """Make the private directory and say where we are: directory, shell, home, working directory.
+
+    Args:
+        start: Where the session starts.
+        earlier: The private directory of an earlier connection; taken again if it is still there.
+    """
     enter = ":" if start in ("", ".") else f"cd -- {place(start)} || exit 43"
     return "\n".join(
         (
             enter,
+            f'd={quote(earlier)}; if [ ! -d "$d" ]; then',
             'd=; for t in /dev/shm "${TMPDIR:-/tmp}"',
-            'do d=$(mktemp -d "$t/hermes-XXXXXXXX" 2>/dev/null) && break; done',
+            # What sessions left that could not tidy up is a week old by then.
+            'do find "$t" -maxdepth 1 -name "hermes-shell-*" -user "$(id -u)" -mtime +7 -exec rm -rf {} +',
+            'd=$(mktemp -d "$t/hermes-shell-XXXXXXXX") && break; done 2>/dev/null; fi',
             '[ -n "$d" ] || exit 44',
             "s=sh; command -v bash >/dev/null 2>&1 && s=bash",
             'printf "%s\\n" "$d" "$s" "${HOME:-/}" "$PWD"',

@@ -136,7 +136,8 @@ from hermes_agent.core.environment import Command
 from hermes_agent.environments.local import LocalEnvironment
 
 async def main():
-    environment = LocalEnvironment(cwd="/", child_env={"PATH": os.environ["PATH"]}, session_id="s")
+    variables = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": os.path.dirname(%(pids)r)}
+    environment = LocalEnvironment(cwd="/", child_env=variables, session_id="s")
     await environment.spawn(Command("trap '' TERM; echo $$ >>%(pids)s; sleep 301; sleep 302"))
     await environment.execute(Command("echo $$ >>%(pids)s; sleep 303 & echo $! >>%(pids)s; sleep 304"))
 
@@ -146,12 +147,14 @@ asyncio.run(main())
 
 async def test_nothing_is_left_running_when_hermes_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    hermes = await asyncio.create_subprocess_exec(sys.executable, "-c", HERMES % {"pids": pids})
+    hermes = await asyncio.create_subprocess_exec(sys.executable, "-c", HERMES % {"pids": str(pids)})
     await until(lambda: pids.exists() and len(pids.read_text().split()) == 3)
+    (private,) = (path for path in tmp_path.iterdir() if path.name.startswith("hermes-"))  # noqa: ASYNC240
     hermes.kill()
     await hermes.wait()
     started = [int(pid) for pid in pids.read_text().split()]
     await until(lambda: not any(is_running(pid) for pid in started))
+    await until(lambda: not private.exists())
 
 
 async def until(condition: Callable[[], bool]) -> None:

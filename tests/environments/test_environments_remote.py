@@ -128,7 +128,7 @@ async def test_connection_that_breaks_is_told_and_made_anew(tmp_path: Path) -> N
         async with asyncio.timeout(20):
             await task
     connection.generation += 1
-    assert (await environment.execute(Command("pwd"))).output == "/usr\n"
+    assert (await environment.execute(Command("pwd; echo $X"))).output == "/usr\n1\n"
     await environment.aclose()
 
 
