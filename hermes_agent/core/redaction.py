@@ -63,6 +63,12 @@ _SECRET_NEEDLES = (
     *("private-key", "secret", "token", "password", "passwd", "passphrase", "credential", "authorization"),
 )
 
+_ESCAPE = r"(?<=\\[nrt])"
+"""Tools answer in JSON: there a word may follow the `n` of an escaped line end."""
+_START = rf"(?:(?<![A-Za-z0-9_])|{_ESCAPE})"
+_TOKEN_START = rf"(?:(?<![A-Za-z0-9_.-])|{_ESCAPE})"
+_SCHEME = rf"(?:(?<![a-z0-9+.-])|{_ESCAPE})[a-z][a-z0-9+.-]{{1,20}}://"
+
 _GAP = r"(?:\\[nr]|[\s\"',+>|])*+"
 """What stands between the lines of a key in files, JSON texts and source code."""
 
@@ -98,7 +104,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "key with a known prefix",
         _compiled(
-            rf"(?<![A-Za-z0-9_.-])(?:{'|'.join(map(re.escape, _TOKEN_PREFIXES))})"
+            rf"{_TOKEN_START}(?:{'|'.join(map(re.escape, _TOKEN_PREFIXES))})"
             r"(?=[A-Za-z_.-]*+[0-9])[A-Za-z0-9_.-]{12,}+"
         ),
         tuple(prefix.lower() for prefix in _TOKEN_PREFIXES),
@@ -106,7 +112,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "JSON web token",
-        _compiled(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+(?:\.[A-Za-z0-9_-]*+)?"),
+        _compiled(rf"{_TOKEN_START}eyJ[A-Za-z0-9_-]{{10,}}+\.[A-Za-z0-9_-]{{10,}}+(?:\.[A-Za-z0-9_-]*+)?"),
         ("eyj",),
         MASK,
     ),
@@ -119,9 +125,9 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "authorization header",
         _compiled(
-            r"(\bauthorization[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?"
+            rf"({_START}authorization\\?[\"']?[ \t]{{0,4}}[:=][ \t]{{0,4}}\\?[\"']?"
             r"(?:(?:bearer|basic|token|bot|apikey|digest)[ \t]{1,4})?)"
-            r"([^\s\"',;]{8,}+)",
+            r"([^\s\"',;\\]{8,}+)",
             ignore_case=True,
         ),
         ("authorization",),
@@ -129,15 +135,15 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "bearer token",
-        _compiled(r"(\bbearer[ \t]{1,4})([A-Za-z0-9._~+/=-]{16,}+)", ignore_case=True),
+        _compiled(rf"({_START}bearer[ \t]{{1,4}})([A-Za-z0-9._~+/=-]{{16,}}+)", ignore_case=True),
         ("bearer",),
         _masked_value,
     ),
     Pattern(
         "key header",
         _compiled(
-            r"(\b(?:x-api-key|api-key|x-auth-token|x-goog-api-key|private-token|x-gitlab-token|set-cookie|cookie)[\"']?"
-            r"[ \t]{0,4}:[ \t]{0,4}[\"']?)([^\s\"',]{8,}+)",
+            rf"({_START}(?:x-api-key|api-key|x-auth-token|x-goog-api-key|private-token|x-gitlab-token|set-cookie|cookie)[\"']?"
+            r"[ \t]{0,4}:[ \t]{0,4}\\?[\"']?)([^\s\"',\\]{8,}+)",
             ignore_case=True,
         ),
         ("api-key", "x-auth-token", "private-token", "x-gitlab-token", "cookie"),
@@ -146,8 +152,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "environment assignment",
         _compiled(
-            r"((?<![A-Za-z0-9_])[A-Z0-9_]{0,60}?(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_[A-Z0-9]{1,20})?"
-            r"=[\"']?)([^\s\"'`;&|<>(){}\[\]]{8,}+)"
+            rf"({_START}[A-Z0-9_]{{0,60}}?(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_[A-Z0-9]{{1,20}})?"
+            r"=\\?[\"']?)([^\s\"'`;&|<>(){}\[\]\\]{8,}+)"
         ),
         ("key", "token", "secret", "password", "passwd", "passphrase", "credential"),
         _masked_value,
@@ -165,7 +171,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "plain field",
         _compiled(
-            rf"({_NAME}[ \t]{{0,4}}[:=][ \t]{{0,4}})([^\s\"'`,;&|<>(){{}}\[\]]{{8,}}+)", ignore_case=True
+            rf"({_NAME}[ \t]{{0,4}}[:=][ \t]{{0,4}})([^\s\"'`,;&|<>(){{}}\[\]\\]{{8,}}+)", ignore_case=True
         ),
         _SECRET_NEEDLES,
         _masked_literal,
@@ -173,7 +179,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "password in an address",
         _compiled(
-            r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"']{0,100}:)([^\s/@\"']{1,200})(?=@)",
+            rf"({_SCHEME}[^\s/:@\"']{{0,100}}:)([^\s/@\"']{{1,200}})(?=@)",
             ignore_case=True,
         ),
         ("://",),
@@ -181,18 +187,16 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "token in an address",
-        _compiled(
-            r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{1,20}://)([A-Za-z0-9_.-]{16,200})(?=@)", ignore_case=True
-        ),
+        _compiled(rf"({_SCHEME})([A-Za-z0-9_.-]{{16,200}})(?=@)", ignore_case=True),
         ("://",),
         _masked_value,
     ),
     Pattern(
         "query or form field",
         _compiled(
-            r"((?<![A-Za-z0-9_-])(?:api_?key|key|token|access_token|refresh_token|id_token|auth|secret|client_secret|password"
+            rf"((?:(?<![A-Za-z0-9_-])|{_ESCAPE})(?:api_?key|key|token|access_token|refresh_token|id_token|auth|secret|client_secret|password"
             r"|passwd|pwd|sig|signature|code_verifier|assertion|x-amz-signature|x-amz-credential|x-amz-security-token)=)"
-            r"([^&\s\"'<>#;,(){}\[\]]{8,}+)",
+            r"([^&\s\"'<>#;,(){}\[\]\\]{8,}+)",
             ignore_case=True,
         ),
         (

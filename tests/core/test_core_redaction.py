@@ -99,6 +99,16 @@ def test_what_looks_like_a_secret_is_replaced(text: str, secret: str) -> None:
     assert secret not in Redactor().redact(f"before\n  {text}\nafter\n")
 
 
+@pytest.mark.parametrize(("text", "secret"), [pair for pair in SECRETS if not pair[0].startswith("-----")])
+def test_secrets_are_found_in_the_json_that_tools_answer_with(text: str, secret: str) -> None:
+    if "\\" in text or "<@" in text or "+49" in text:
+        return
+    answer = json.dumps({"output": f"before\n{text}\nPATH=/usr/bin\tafter", "exit_code": 0})
+    redacted = Redactor().redact(answer)
+    assert secret not in redacted
+    assert json.loads(redacted)["output"].endswith("\nPATH=/usr/bin\tafter")
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_ordinary_text_and_code_stay(text: str) -> None:
     assert Redactor().redact(text) == text
