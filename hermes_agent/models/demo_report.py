@@ -57,7 +57,7 @@ def fenced(text: str, language: str = "") -> str:
     fence = "`" * (longest + 1)
     note = ""
     if len(lines) > MAX_LINES or len("\n".join(shown)) > MAX_CHARS:
-        note = f"\n\n(I show the beginning; it has {len(lines):,} lines in all.)"
+        note = "\n\n(I show only the beginning.)"
     return f"{fence}{language}\n{kept}\n{fence}{note}"
 
 
@@ -110,15 +110,24 @@ def report(action: Action, result: ToolMessage) -> Outcome:
     if result.is_error or text.startswith("Error"):
         said = fenced(text, "text")
         return Outcome(f"That did not work. The `{result.tool_name}` tool says:\n\n{said}", is_ok=False)
-    if action.kind in ("read", "search", "list", "processes"):
-        return _found(action, text)
-    if action.kind == "todo":
-        return Outcome(_tasks(text))
-    if action.kind == "clarify" and text.startswith("No answer"):
-        return Outcome("I asked a question, but nobody answered.", is_ok=False)
-    if action.kind == "clarify":
-        return Outcome(f"You answered: **{_quote(text)}**. (I only repeat it: I have no opinion.)")
-    return Outcome(_done(action, text))
+    return _given(action, text)
+
+
+def _given(action: Action, text: str) -> Outcome:
+    """Tell what a tool gave that did its work."""
+    match action.kind:
+        case "processes":
+            return Outcome(_processes(text))
+        case "read" | "search" | "list":
+            return _found(action, text)
+        case "todo":
+            return Outcome(_tasks(text))
+        case "clarify" if text.startswith("No answer"):
+            return Outcome("I asked a question, but nobody answered.", is_ok=False)
+        case "clarify":
+            return Outcome(f"You answered: **{_quote(text)}**. (I only repeat it: I have no opinion.)")
+        case _:
+            return Outcome(_done(action, text))
 
 
 def _quote(text: str) -> str:
@@ -193,11 +202,25 @@ def _found(action: Action, text: str) -> Outcome:
         return Outcome(f"`{action.subject}`:\n\n{fenced(shown, _language(action.subject))}{below}")
     if not shown.strip():
         return Outcome(f"{notes[0]}." if notes else f"Nothing was found for `{_short(action.subject)}`.")
-    heading = {
-        "search": f"What I found for `{_short(action.subject)}`:",
-        "processes": "Background processes:",
-    }.get(action.kind, f"What is in `{action.subject}`:")
+    is_search = action.kind == "search"
+    heading = (
+        f"What I found for `{_short(action.subject)}`:" if is_search else f"What is in `{action.subject}`:"
+    )
     return Outcome(f"{heading}\n\n{fenced(shown)}{below}")
+
+
+def _processes(text: str) -> str:
+    known = _fields(text).get("processes")
+    if not isinstance(known, list) or not all(isinstance(item, dict) for item in known):
+        return f"Background processes:\n\n{fenced(text)}"
+    if not known:
+        return "There are no background processes."
+    lines = []
+    for item in known:
+        code = item.get("exit_code")
+        status = "running" if code is None else f"ended with exit code {code}"
+        lines.append(f"- `{item.get('session_id')}`: `{_short(str(item.get('command', '')))}`, {status}")
+    return "Background processes:\n\n" + "\n".join(lines)
 
 
 def _tasks(text: str) -> str:

@@ -82,7 +82,7 @@ async def desk(tmp_path: Path, home: Home) -> AsyncIterator[Desk]:
         ("count lines of a.py", ["`a.py` has 2 lines."]),
         ("run echo hello; exit 3", ["exit code 3", "```\nhello\n```"]),
         ("run true", ["(exit code 0)", "It printed nothing."]),
-        ("run seq 1 30000", ["```\n1\n2\n", "I show the beginning"]),
+        ("run seq 1 30000", ["```\n1\n2\n", "I show only the beginning"]),
         ("search for import", ["What I found for `import`", "a.py"]),
         ("search for zebra", ["No hits"]),
         ("find files named *.py", ["What I found for `*.py`", "a.py"]),
@@ -92,8 +92,9 @@ async def desk(tmp_path: Path, home: Home) -> AsyncIterator[Desk]:
         ("ask me a question", ["You answered: **Run a command**"]),
         (
             "start sleep 30 in the background and then list processes",
-            ["in the background as `proc_", "sleep 30"],
+            ["in the background as `proc_", "`sleep 30`, running"],
         ),
+        ("list processes", ["There are no background processes."]),
         ("where am i", ["/place"]),
     ],
 )

@@ -27,7 +27,7 @@ def command() -> None:
     """For developers: a scripted model server."""
 
 
-@command.command("model-server")
+@command.command("model-server", short_help="A model server that answers as a script says")
 @click.option(
     "--script",
     type=click.Path(path_type=Path),
