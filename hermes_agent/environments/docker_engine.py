@@ -262,6 +262,9 @@ class Engine:
             raise _unreachable(self.host, error) from error
 
 
+_CAUSES: Final = ("Connection refused", "No such file or directory", "timed out", "Connection reset")
+
+
 def _find_socket(environment: Mapping[str, str]) -> str:
     places = {
         "runtime": environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}",
@@ -297,7 +300,7 @@ def _unreachable(host: str, error: Exception) -> ExecutionError:
         )
     return ExecutionError(
         f"No container engine answers at {host}",
-        why=getattr(error, "strerror", None) or text.rpartition("Caused by ")[2][:300] or None,
+        why=next((known for known in _CAUSES if known in text), text[-300:]) or None,
         remedy="Start Docker (systemctl start docker), or set DOCKER_HOST to the socket of Docker or Podman.",
     )
 
