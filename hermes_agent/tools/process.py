@@ -139,7 +139,7 @@ def _status(tracked: Tracked) -> ToolResult:
 def _log(tracked: Tracked, offset: int | None, limit: int) -> ToolResult:
     if limit < 1:
         raise ToolArgumentsError(f"limit must be at least 1, got {limit}")
-    lines = plain_text(tracked.process.output()).splitlines()
+    lines = plain_text(tracked.process.output(), is_terminal=tracked.is_terminal).splitlines()
     start = max(0, len(lines) - limit) if offset is None else max(0, offset)
     shown = lines[start : start + limit]
     told = {

@@ -129,12 +129,14 @@ class Tracked:
 
     Attributes:
         process: The process.
+        is_terminal: It writes to a terminal.
         unread: Output that no `poll` has shown yet; its oldest part goes first.
         unread_dropped: Bytes of it that are gone.
         unfinished_line: What was written to it since the last line end.
     """
 
     process: BackgroundProcess
+    is_terminal: bool = False
     unread: bytearray = field(default_factory=bytearray)
     unread_dropped: int = 0
     unfinished_line: str = ""
@@ -148,7 +150,7 @@ class Tracked:
 
     def take_unread(self) -> str:
         """New output since the last time."""
-        text = plain_text(bytes(self.unread).decode("utf-8", "replace"))
+        text = plain_text(bytes(self.unread).decode("utf-8", "replace"), is_terminal=self.is_terminal)
         if self.unread_dropped:
             text = f"[... {self.unread_dropped:,} bytes omitted ...]\n{text}"
         self.unread.clear()
@@ -216,7 +218,7 @@ class Processes:
         if watch is not None:
             watch.finish()
         if notify_on_complete:
-            tail = plain_text(process.output())[-TAIL_CHARS:].strip()
+            tail = plain_text(process.output(), is_terminal=tracked.is_terminal)[-TAIL_CHARS:].strip()
             notify(
                 f"Background process {process.id} ended with exit code {process.exit_code}: "
                 f"{process.command[:200]}" + (f"\nLast output:\n{tail}" if tail else "")

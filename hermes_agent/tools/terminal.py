@@ -181,7 +181,7 @@ async def _spawn(
             lambda lines: context.notify(f"Background process {process.id} ({_short(command)}):\n{lines}"),
         )
     process = await context.environment.spawn(command, take)
-    tracked = Tracked(process)
+    tracked = Tracked(process, is_terminal=command.pty)
     sinks[:] = [tracked.feed, *([watch.feed] if watch else [])]
     for data in early:
         take(data)

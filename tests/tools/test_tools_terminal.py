@@ -192,6 +192,9 @@ async def test_interactive_program_is_driven_through_a_terminal(bench: Bench) ->
     )
     await bench.process("submit", session_id=started["session_id"], data="ann")
     assert "hello ann" in await bench.notice()
+    done = await bench.process("wait", session_id=started["session_id"], timeout=20)
+    assert done["output"].endswith("hello ann\n")
+    assert "\r" not in done["output"]
 
 
 async def test_end_of_a_background_process_is_told(bench: Bench) -> None:
