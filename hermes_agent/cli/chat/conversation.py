@@ -22,11 +22,11 @@ from hermes_agent.cli.chat.asking import ask_approval, question_text
 from hermes_agent.cli.chat.history_view import history_rows
 from hermes_agent.cli.chat.painter import Painter
 from hermes_agent.cli.chat.screen import Screen
+from hermes_agent.cli.chat.setup import load_settings
 from hermes_agent.cli.chat.slash import SlashCommands
 from hermes_agent.cli.chat.toolbar import toolbar
 from hermes_agent.cli.chat.transcript import Transcript, View, shown_output
 from hermes_agent.cli.options import ChatOptions
-from hermes_agent.config.loader import load as load_config
 from hermes_agent.core.approvals import ApprovalRequest, Decision, Question
 from hermes_agent.core.errors import HermesError
 from hermes_agent.core.events import (
@@ -228,7 +228,7 @@ class Conversation:
         """
         app = self.app
         old = app.environ
-        app.adopt(await asyncio.to_thread(load_config, app.home, overrides=self.flags))
+        app.adopt(await asyncio.to_thread(load_settings, app.home, self.options, self.flags))
         names = {*old.names(), *app.environ.names()}
         changed = sum(1 for name in names if old.get(name) != app.environ.get(name))
         info = self.session.model.info

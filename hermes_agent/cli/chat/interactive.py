@@ -22,12 +22,11 @@ from hermes_agent.cli.chat.first_run import choose_model
 from hermes_agent.cli.chat.history import open_history
 from hermes_agent.cli.chat.painter import Painter
 from hermes_agent.cli.chat.screen import Screen
-from hermes_agent.cli.chat.setup import build_message, flags_of, open_session
+from hermes_agent.cli.chat.setup import build_message, flags_of, load_app, load_settings, open_session
 from hermes_agent.cli.chat.slash import discard_if_empty
 from hermes_agent.cli.chat.start import Plan
 from hermes_agent.cli.chat.transcript import View
 from hermes_agent.cli.options import ChatOptions, Invocation
-from hermes_agent.config.loader import load as load_config
 from hermes_agent.core.errors import HermesError, ProviderSetupError
 from hermes_agent.core.loading import load
 
@@ -42,7 +41,7 @@ def main(invocation: Invocation, plan: Plan) -> int:
 
 async def _chat(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
-    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
+    app = load_app(options)
     start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     _warm_up(app, options)
     try:
@@ -123,7 +122,7 @@ async def _open(
         if chosen is None:
             raise
         flags |= chosen
-        app.adopt(load_config(app.home, overrides=flags))
+        app.adopt(load_settings(app.home, options, flags))
         return await open_session(app, options), flags
 
 

@@ -14,7 +14,7 @@ from hermes_agent.app.container import App
 from hermes_agent.app.logging import start_logging
 from hermes_agent.cli.chat.oneshot import interrupting
 from hermes_agent.cli.chat.plain import PlainRenderer, clean
-from hermes_agent.cli.chat.setup import flags_of, open_session
+from hermes_agent.cli.chat.setup import load_app, open_session
 from hermes_agent.cli.chat.start import Plan
 from hermes_agent.cli.options import Invocation
 from hermes_agent.cli.output import write_all
@@ -54,7 +54,7 @@ def main(invocation: Invocation, _plan: Plan) -> int:
 
 async def _chat(invocation: Invocation) -> int:
     options = invocation.options
-    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
+    app = load_app(options)
     start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     try:
         session = await open_session(app, options)

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hermes_agent.agent.run import Run
-from hermes_agent.app.container import App
 from hermes_agent.cli.chat.plain import FinalRenderer, JsonRenderer, PlainRenderer, Renderer, to_stderr
-from hermes_agent.cli.chat.setup import build_message, flags_of, open_session
+from hermes_agent.cli.chat.setup import build_message, load_app, open_session
 from hermes_agent.cli.chat.start import Mode, Plan
 from hermes_agent.cli.options import Invocation
 
@@ -34,7 +33,7 @@ def make_renderer(mode: Mode, *, verbose: bool) -> Renderer:
 async def _ask(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
     message = build_message(plan.text, options.images)
-    app = App.load(flags_of(options), use_file=not options.ignore_user_config)
+    app = load_app(options)
     try:
         for warning in app.config.warnings:
             to_stderr(warning, "Warning: ")

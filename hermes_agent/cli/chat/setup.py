@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.container import App
 from hermes_agent.cli.options import ChatOptions
+from hermes_agent.config.loader import LoadedConfig
+from hermes_agent.config.loader import load as load_config
+from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.messages import ImagePart, Part, TextPart, UserMessage
 
@@ -44,6 +47,31 @@ def session_options(options: ChatOptions) -> SessionOptions:
         is_yolo=options.yolo,
         ignores_rules=options.ignore_rules or options.safe_mode,
     )
+
+
+def load_settings(
+    home: Home, options: ChatOptions, flags: Mapping[str, object] | None = None
+) -> LoadedConfig:
+    """The configuration of a chat.
+
+    Args:
+        home: The state directory.
+        options: The command line.
+        flags: Settings as dotted keys; default those of the command line.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    return load_config(
+        home,
+        overrides=flags_of(options) if flags is None else flags,
+        use_file=not (options.ignore_user_config or options.safe_mode),
+    )
+
+
+def load_app(options: ChatOptions) -> App:
+    """The app of a chat. Raises `ConfigError`."""
+    return App(load_settings(Home.from_environment(), options))
 
 
 async def open_session(app: App, options: ChatOptions) -> Session:
