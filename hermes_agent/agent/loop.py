@@ -71,9 +71,15 @@ class _Ended(Exception):  # noqa: N818 - a signal, not a failure
     """The run is over."""
 
     def __init__(
-        self, outcome: Outcome, *, error: tuple[str, ...] = (), exit_code: int | None = None
+        self,
+        outcome: Outcome,
+        *,
+        error: tuple[str, ...] = (),
+        exit_code: int | None = None,
+        error_type: str = "",
     ) -> None:
         super().__init__(outcome)
+        self.error_type = error_type
         self.outcome = outcome
         self.error = error
         self.exit_code = EXIT_CODES[outcome] if exit_code is None else exit_code
@@ -104,7 +110,9 @@ class RunLoop:
             ended = signal
         except HermesError as error:
             logger.warning("run %s failed: %s", run.id, error)
-            ended = _Ended("failed", error=error.lines, exit_code=error.exit_code)
+            ended = _Ended(
+                "failed", error=error.lines, exit_code=error.exit_code, error_type=type(error).__name__
+            )
         except Exception as error:
             logger.exception("run %s failed unexpectedly", run.id)
             ended = _Ended(
@@ -125,6 +133,7 @@ class RunLoop:
                 duration_seconds=time.monotonic() - started,
                 error=ended.error,
                 exit_code=ended.exit_code,
+                error_type=ended.error_type,
             )
         )
 
@@ -157,7 +166,7 @@ class RunLoop:
             system=session.system_prompt,
             messages=session.messages,
             tools=session.tool_definitions if with_tools else (),
-            session_id=session.id,
+            session_id=session.cache_key,
             reasoning_effort=session.reasoning_effort,
         )
         turn = Turn(

@@ -6,6 +6,7 @@ It knows ports only; `app.container` gives it what makes models, tools and envir
 from __future__ import annotations
 
 import platform
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -22,7 +23,8 @@ from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.events import RunFinished
-from hermes_agent.core.model import Model
+from hermes_agent.core.messages import Message
+from hermes_agent.core.model import Model, ReasoningEffort
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 
@@ -38,8 +40,13 @@ class SessionOptions:
         max_turns: Overrides `agent.max_turns`.
         is_yolo: Skip approval questions (never the hard floor).
         ignores_rules: Leave out SOUL.md and project rules (`--ignore-rules`).
-        is_stored: False keeps the conversation in memory.
+        is_stored: False keeps the conversation in memory; then nobody else can open it and nothing is locked.
         principal: Who the session works for.
+        session_id: Id of a new session; None makes one up.
+        history: What was said before, for a new session.
+        system_prompt: A whole prompt for a new session; None builds the usual one at the first run.
+        cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
+        reasoning_effort: None takes the configured one.
     """
 
     source: str = "cli"
@@ -53,6 +60,11 @@ class SessionOptions:
     title: str | None = None
     user_id: str | None = None
     principal: str = "owner"
+    session_id: str | None = None
+    history: Sequence[Message] = ()
+    system_prompt: str | None = None
+    cache_key: str = ""
+    reasoning_effort: ReasoningEffort | None = None
 
 
 async def _no_sections(_record: SessionRecord) -> Sequence[str]:
@@ -100,7 +112,7 @@ class AgentService:
         self._is_yolo = is_yolo
 
     async def create(self, options: SessionOptions) -> Session:
-        """Open a new session. It is stored at once, so that it can be resumed whatever happens.
+        """Open a new session. It is stored at once (unless it is not to be), so that it can be resumed.
 
         Raises:
             ProviderSetupError: No usable model.
@@ -109,14 +121,29 @@ class AgentService:
         model = self._ports.make_model(options.provider, options.model)
         toolsets = self._toolsets(options)
         tools = self._ports.make_tools(toolsets)
+        if not options.is_stored:
+            now = time.time()
+            record = SessionRecord(
+                options.session_id or f"{options.source}-{secrets.token_hex(8)}",
+                options.source,
+                now,
+                model=model.info.label,
+                user_id=options.user_id,
+                last_active_at=now,
+            )
+            return await self._open(record, model, tools, options)
         record = await self._ports.store.create(
             source=options.source,
             model=model.info.label,
             title=options.title,
             user_id=options.user_id,
             model_config={"provider": model.info.provider, "toolsets": list(toolsets)},
+            session_id=options.session_id,
         )
-        return await self._open(record, model, tools, options)
+        session = await self._open(record, model, tools, options)
+        if options.history:
+            await session.append(options.history)
+        return session
 
     async def resume(self, record: SessionRecord, options: SessionOptions) -> Session:
         """Open a stored session; its model, toolsets and prompt are used again unless options say otherwise.
@@ -144,6 +171,19 @@ class AgentService:
         """The model stack for a switch within a session."""
         return self._ports.make_model(provider, model)
 
+    def with_ports(self, change: Callable[[AgentPorts], AgentPorts]) -> AgentService:
+        """A service like this one, with some ports replaced (a server shares models and tools)."""
+        return AgentService(self.settings, change(self._ports), is_yolo=self._is_yolo)
+
+    async def system_prompt(self, options: SessionOptions) -> str:
+        """The prompt that a new session opened with these options would get."""
+        record = SessionRecord(f"{options.source}-{secrets.token_hex(8)}", options.source, time.time())
+        environment = self._ports.make_environment(record.id)
+        try:
+            return await self._build_prompt(record, environment, options, [])
+        finally:
+            await environment.aclose()
+
     def _toolsets(self, options: SessionOptions) -> Sequence[str]:
         return options.toolsets if options.toolsets is not None else self._ports.toolsets_for(options.source)
 
@@ -156,10 +196,13 @@ class AgentService:
         settings = self.settings
         warnings: list[str] = []
         with ExitStack() as held:
-            held.enter_context(self._ports.lock(record.id, options.source))
+            if options.is_stored:
+                held.enter_context(self._ports.lock(record.id, options.source))
             environment = self._ports.make_environment(record.id)
 
             async def build_prompt() -> str:
+                if options.system_prompt is not None:
+                    return options.system_prompt
                 return await self._build_prompt(record, environment, options, warnings)
 
             session = Session(
@@ -187,8 +230,10 @@ class AgentService:
                     guardrails=settings.tool_loop_guardrails,
                     build_prompt=build_prompt,
                     is_stored=options.is_stored,
+                    history=options.history,
+                    cache_key=options.cache_key,
                     principal=options.principal,
-                    reasoning_effort=settings.model.reasoning_effort,
+                    reasoning_effort=options.reasoning_effort or settings.model.reasoning_effort,
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
                     lock=lambda child: self._ports.lock(child, options.source),

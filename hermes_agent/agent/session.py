@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.compaction import Compacted, Compactor
@@ -46,6 +47,8 @@ class SessionParts:
     Attributes:
         build_prompt: Makes the system prompt at the first run; never called if the record has one.
         is_stored: False keeps the conversation in memory only.
+        history: What was said before, if it is not stored.
+        cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
         lock: Locks the child session that a compaction opens.
     """
 
@@ -60,6 +63,8 @@ class SessionParts:
     guardrails: GuardrailSettings
     build_prompt: Callable[[], Awaitable[str]]
     is_stored: bool = True
+    history: Sequence[Message] = ()
+    cache_key: str = ""
     principal: str = "owner"
     reasoning_effort: ReasoningEffort | None = None
     warnings: list[str] = field(default_factory=list)
@@ -118,12 +123,22 @@ class Session:
         return self._messages
 
     @property
+    def cache_key(self) -> str:
+        """Names the conversation to the provider's prompt cache."""
+        return self._parts.cache_key or self.record.id
+
+    @property
     def current_run(self) -> Run | None:
         """The run that is going on, if any."""
         return self._run if self._run is not None and not self._run.is_finished else None
 
     async def load(self) -> None:
         """Read the history, and mend what a killed process left: a draft, calls without a result."""
+        if not self._parts.is_stored:
+            self._messages = list(self._parts.history)
+            self._row_ids = [0] * len(self._messages)
+            self._remember_call_ids(self._messages)
+            return
         stored = await self._parts.store.messages(self.id)
         self._messages = [item.message for item in stored]
         self._row_ids = [item.id for item in stored]
@@ -228,11 +243,7 @@ class Session:
     @property
     def fixed_tokens(self) -> int:
         """Estimated tokens of what every request carries besides the conversation."""
-        tools = sum(
-            estimate_text(tool.description) + estimate_text(str(tool.parameters))
-            for tool in self.tool_definitions
-        )
-        return estimate_text(self.system_prompt) + tools
+        return estimate_text(self.system_prompt) + _tool_tokens(self.tool_definitions)
 
     def needs_compaction(self) -> bool:
         """Whether the conversation should be shortened before the next request."""
@@ -351,6 +362,11 @@ class Session:
             # Opened and left without a word: nothing anybody would look for in a list.
             await self._parts.store.delete(self.id)
         self._held.close()
+
+
+@lru_cache(maxsize=8)
+def _tool_tokens(definitions: tuple[ToolDefinition, ...]) -> int:
+    return sum(estimate_text(tool.description) + estimate_text(str(tool.parameters)) for tool in definitions)
 
 
 def _without_notes(message: Message) -> str:

@@ -154,6 +154,7 @@ class RunFinished:
         text: The final answer; with `interrupted` or `failed`, what there is of it.
         error: For people, with `failed`: up to three lines, what, why, what next.
         exit_code: What a one-shot command should exit with.
+        error_type: Class of the `HermesError` behind a failure, if there was one.
     """
 
     outcome: Outcome
@@ -163,6 +164,7 @@ class RunFinished:
     duration_seconds: float
     error: tuple[str, ...] = ()
     exit_code: int = 0
+    error_type: str = ""
 
 
 RunEvent: TypeAlias = (
