@@ -57,6 +57,7 @@ class Place:
 
 def absolute(path: str, place: Place) -> str:
     """A path with `.` and `..` and doubled slashes removed; relative ones joined to the directory."""
+    path = re.sub(r"\$\{(\w+)\}", r"$\1", path)
     if path.startswith("$PWD") and place.cwd:
         path = place.cwd + path[4:]
     path = _TILDE.sub(lambda match: "/home/~" + (match[1] or "me"), path)
@@ -70,7 +71,6 @@ def absolute(path: str, place: Place) -> str:
 
 def is_vital(path: str, place: Place) -> bool:
     """Whether deleting this path destroys the system or a home; `X/*` counts as `X`."""
-    path = re.sub(r"\$\{(\w+)\}", r"$\1", path)
     clean = absolute(path, place)
     while True:
         head, tail = posixpath.split(clean)
@@ -149,7 +149,7 @@ def _disk_writer(words: Sequence[str], place: Place) -> str | None:
     name = program(words)
     if name == "dd":
         targets = [word[3:] for word in words[1:] if word.startswith("of=")]
-    elif name in ("tee", "wipefs", "blkdiscard", "shred", "sgdisk", "badblocks"):
+    elif name in ("tee", "wipefs", "blkdiscard", "shred", "sgdisk", "badblocks", "truncate", "mkswap"):
         targets = operands(words)
         if name == "wipefs" and not any(w in ("-a", "--all", "-o", "--offset", "-af", "-fa") for w in words):
             return None
@@ -219,7 +219,9 @@ FLOOR: dict[str, tuple[Check, ...]] = {
         ("dd", "tee", "wipefs", "blkdiscard", "sgdisk", "badblocks", "cp", "mv", "install"), (_disk_writer,)
     ),
     **dict.fromkeys(("mkfs", "mke2fs", "newfs", "mkntfs", "mkdosfs"), (_mkfs,)),
+    **dict.fromkeys(("truncate", "mkswap"), (_disk_writer,)),
     "kill": (_kill,),
+    "killall5": (lambda _words, _place: "it kills every process",),
     **dict.fromkeys(("shutdown", "reboot", "halt", "poweroff"), (_power,)),
     **dict.fromkeys(("init", "telinit"), (_runlevel,)),
     **dict.fromkeys(("systemctl", "loginctl"), (_manager,)),

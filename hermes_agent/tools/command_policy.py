@@ -25,7 +25,7 @@ from hermes_agent.tools.command_floor import (
     redirect_reason,
 )
 from hermes_agent.tools.command_rules import program_rules, reads_code, sql_rules, write_rules
-from hermes_agent.tools.command_wrappers import SHELLS, inner_commands, program
+from hermes_agent.tools.command_wrappers import SHELLS, WRAPPERS, inner_commands, program, takes_everything
 from hermes_agent.tools.shell_parser import UNKNOWN, ShellCommand, parse_shell, stdin_of
 
 MAX_DEPTH = 8
@@ -142,6 +142,10 @@ class _Review:
         if depth > MAX_DEPTH or self._work > MAX_WORK:
             self.ask("unknown-program", "is nested too deeply to be judged")
             return
+        unset = re.sub(r"\$\{[^}]*\}", "", words[0])
+        if unset and unset != words[0]:
+            # `r${x}m`: a variable that is not set leaves nothing
+            self._words([unset, *words[1:]], command, depth + 1)
         reason = floor_reason(words, self.place)
         if reason:
             self.forbidden.append(reason)
@@ -153,14 +157,15 @@ class _Review:
             self.ask(rule.id, rule.reason)
         self._special(name, words, command)
         self._input(name, words, command, depth)
+        for script in _typed_scripts(name, words, command):
+            self.script(script, depth + 1)
         if _INTERPRETER.match(name):
             self._code(" ".join(words[1:]), depth)
         for inner in inner_commands(words):
             if inner.script is not None:
                 self._inner_script(name, words, inner.script, depth)
             elif name == "xargs":
-                given = stdin_of(command)
-                self._words([*inner.words, *(given.split() if given else [UNKNOWN])], command, depth + 1)
+                self._words([*inner.words, *_listed(command)], command, depth + 1)
             else:
                 self._words(inner.words, command, depth + 1)
 
@@ -174,10 +179,13 @@ class _Review:
 
     def _special(self, name: str, words: Sequence[str], command: ShellCommand) -> None:
         if name == "sudo" and not self.has_sudo_password:
-            for word in words[1:]:
+            rest = iter(words[1:])
+            for word in rest:
                 if not word.startswith("-") or word == "--":
                     break
-                if word == "--stdin" or re.fullmatch(r"-[A-Za-z]*S[A-Za-z]*", word):
+                if word in WRAPPERS["sudo"].valued:
+                    next(rest, "")
+                elif word == "--stdin" or re.fullmatch(r"-[A-Za-z]*S[A-Za-z]*", word):
                     self.forbidden.append(
                         "it feeds sudo a guessed password; none is configured (SUDO_PASSWORD)"
                     )
@@ -226,3 +234,25 @@ class _Review:
         for text in [*strings, " ".join(strings)][:200]:
             inner.script(text, depth + 1)
         self.forbidden += inner.forbidden
+
+
+def _listed(command: ShellCommand) -> list[str]:
+    """The words that `xargs` gets."""
+    given = stdin_of(command)
+    if given:
+        return given.split()
+    source = command.sources[0].words if command.sources else []
+    if program(source) == "find" and takes_everything(source):
+        return [word for word in source[1:2] if not word.startswith("-")] or [UNKNOWN]
+    return [UNKNOWN]
+
+
+def _typed_scripts(name: str, words: Sequence[str], command: ShellCommand) -> list[str]:
+    """Texts that a program hands to a shell without looking like a wrapper."""
+    if name in ("tmux", "screen", "byobu", "zellij"):
+        return [word for word in words[1:] if " " in word] + [" ".join(operands(words)[1:])]
+    if name in ("vim", "vi", "nvim", "ex", "emacs", "gdb"):
+        return [word.partition("!")[2] or word.partition("shell ")[2] for word in words[1:]]
+    if name in ("at", "batch"):
+        return [text for text in (stdin_of(command),) if text]
+    return []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hermes_agent.tools.command_floor import Place, absolute, operands
+from hermes_agent.tools.command_floor import Place, absolute, is_vital, operands
 from hermes_agent.tools.command_wrappers import SHELLS, program
 from hermes_agent.tools.file_policy import sensitive_write
 from hermes_agent.tools.shell_parser import UNKNOWN
@@ -197,6 +197,13 @@ RULES: dict[str, tuple[tuple[str, str, Matcher], ...]] = {
     "rm": (("rm-recursive", "deletes folders with all that is in them", _has("-r", "-R", "--recursive")),),
     "grm": (("rm-recursive", "deletes folders with all that is in them", _has("-r", "-R", "--recursive")),),
     "srm": (("rm-recursive", "deletes folders with all that is in them", _has("-r", "-R", "--recursive")),),
+    "mv": (
+        (
+            "mv-vital",
+            "moves a system directory or a home away",
+            lambda words, place: any(is_vital(path, place) for path in operands(words)[:-1]),
+        ),
+    ),
     "shred": (("shred", "overwrites files for good", _always),),
     "truncate": (("truncate", "cuts files", _has("-s", "--size")),),
     "rsync": (

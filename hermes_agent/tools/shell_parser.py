@@ -1,7 +1,7 @@
 """Read a shell command the way a shell would, far enough to see which programs it starts.
 
 Quotes, escapes, known variables, `$IFS`, brace lists and simple substitutions such as `$(echo rm)` are
-resolved; what cannot be known stays as `$NAME`. Loops, functions and subshells are flattened: every
+resolved; what cannot be known stays as `${NAME}`. Loops, functions and subshells are flattened: every
 command in them counts. The reader rather sees a command too many than one too few, and never fails:
 text that is no valid shell is read as far as it goes.
 """
@@ -135,7 +135,8 @@ class _Reader:
         match = _FUNCTION.match(self._text, self._at) if char == "(" else None
         if match and (self._word is not None or len(self._command.words) == 1):
             self._end_word()
-            self.script.functions.add(self._command.words.pop() if self._command.words else "")
+            self.script.functions.update(self._command.words[-1:])
+            self._command = ShellCommand()
             self._at = match.end()
             return
         is_pipe = char == "|" and not self._text.startswith("||", self._at)
@@ -261,7 +262,7 @@ class _Reader:
         return "$", at + 1
 
     def _value(self, name: str) -> str:
-        return " " if name == "IFS" else self._variables.get(name, f"${name}")
+        return " " if name == "IFS" else self._variables.get(name, f"${{{name}}}")
 
     def _parameter(self, inner: str) -> str:
         match = _PARAMETER.match(inner)
@@ -276,14 +277,14 @@ class _Reader:
             start, length = int(part[1]), part[2]
             if known is not None:
                 return known[start : start + int(length)] if length else known[start:]
-            return "/" if name in _ABSOLUTE and start == 0 and length == "1" else f"${name}"
+            return "/" if name in _ABSOLUTE and start == 0 and length == "1" else f"${{{name}}}"
         if known is None and (rest[:2] in (":-", ":=") or rest[:1] in ("-", "=")):
             return self._plain(rest.lstrip(":")[1:])
         if rest[:2] == ":+" or rest[:1] == "+":
             return self._plain(rest.lstrip(":")[1:])
         if rest:
             self._nested_expansions(rest)
-        return known if known is not None else f"${name}"
+        return known if known is not None else f"${{{name}}}"
 
     def _plain(self, text: str) -> str:
         """The value of a word inside `${…}`."""
@@ -338,6 +339,11 @@ class _Reader:
             self._assign(command)
         if command.words[:1] == ["for"] and "in" in command.words[2:3]:
             self._set(command.words[1], " ".join(command.words[3:]))
+        if command.words[:2] == ["set", "--"]:
+            for number, word in enumerate(command.words[2:12], 1):
+                self._set(str(number), word)
+        if command.words[:1] == ["read"] and command.here and len(command.words) > 1:
+            self._set(command.words[-1], command.here[0])
         if command.words or command.redirects or command.here:
             command.sources = self._pipeline[::-1]
             self.script.commands.append(command)
@@ -449,6 +455,8 @@ def printed(command: ShellCommand) -> str | None:
         return _ansi(" ".join(arguments))
     if name == "printf" and arguments:
         return _printf([argument for argument in arguments if argument != "--"])
+    if name == "pwd":
+        return "$PWD"
     if name in ("which", "command", "type") and arguments:
         return arguments[-1]
     if name == "cat" and all(argument.startswith("-") for argument in arguments):

@@ -190,6 +190,15 @@ FLOOR = [
         "systemd-run -p A=b rm -rf /",
         "parallel rm -rf ::: /",
     ),
+    *("r${u}m -rf /", "r$@m -rf /", "r${x:-}m -rf /", "set -- /; rm -rf $1", "read x <<< /; rm -rf $x"),
+    *(
+        "find / | xargs rm -rf",
+        "find / -print0 | xargs -0 rm -rf",
+        "tmux new -d 'rm -rf /'",
+        "screen -dmS x rm -rf /",
+    ),
+    *("vim -c ':!rm -rf /' x", "echo 'rm -rf /' | at now", "function x() { rm -rf /; }; x", 'r"${u}"m -rf /'),
+    *("truncate -s0 /dev/sda", "sudo mkswap /dev/sda2", "killall5 -9", "sudo -u x -S ls"),
     # scripts in scripts
     *(
         "bash -c 'rm -rf /'",
@@ -514,6 +523,7 @@ ASK = {
     "database-drop": ["redis-cli FLUSHALL", "dropdb x"],
     "truncate": ["truncate -s 0 x"],
     "shred": ["shred x"],
+    "mv-vital": ["mv /etc /tmp/x", "mv ~ /dev/null", "mv /usr/* /x"],
 }
 
 HARMLESS = [
@@ -738,6 +748,8 @@ def test_the_directory_makes_relative_paths_visible() -> None:
     assert isinstance(review_command("rm -rf .", cwd="/home/me"), Forbidden)
     assert isinstance(review_command("rm -rf ..", cwd="/home/me"), Forbidden)
     assert isinstance(review_command("rm -rf *", cwd="/home/me/project"), NeedsApproval)
+    for command in ("rm -rf $(pwd)/..", "rm -rf ${PWD}", "cd .. && rm -rf *", "rm -rf $PWD/*"):
+        assert isinstance(review_command(command, cwd="/home/me"), Forbidden), command
 
 
 def test_a_configured_sudo_password_allows_it_to_be_fed() -> None:
