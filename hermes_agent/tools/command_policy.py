@@ -174,7 +174,8 @@ class _Review:
             self.ask("shell-c", "runs a script given on the command line")
         if name in ("eval", "trap") and UNKNOWN in script:
             return self.ask("eval-unknown", "runs text that is not known beforehand")
-        given = list(words[list(words).index(script) + 1 :]) if script in words else []
+        at = list(words).index(script) + 1 if script in words else len(words)
+        given = words[at : at + 20]
         return self.script(script, depth + 1, {str(number): word for number, word in enumerate(given)})
 
     def _special(self, name: str, words: Sequence[str], command: ShellCommand) -> None:

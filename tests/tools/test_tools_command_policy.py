@@ -862,4 +862,4 @@ def test_any_unicode_is_judged_without_failing(command: str) -> None:
 def test_hostile_text_is_judged_quickly(command: str) -> None:
     started = time.perf_counter()
     review_command(command)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5
