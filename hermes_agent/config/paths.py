@@ -67,6 +67,11 @@ class Home:
         return self.root / "state.db"
 
     @property
+    def response_store_db(self) -> Path:
+        """What the API server keeps: responses, runs."""
+        return self.root / "response_store.db"
+
+    @property
     def soul_file(self) -> Path:
         """The persona: slot one of the system prompt."""
         return self.root / "SOUL.md"
@@ -180,3 +185,28 @@ class Home:
     def mcp_tokens(self) -> Path:
         """OAuth tokens of MCP servers."""
         return self.root / "mcp-tokens"
+
+    @property
+    def gateway_pid(self) -> Path:
+        """Who the running gateway is."""
+        return self.root / "gateway.pid"
+
+    @property
+    def gateway_state(self) -> Path:
+        """How the gateway is, or why it ended."""
+        return self.root / "gateway_state.json"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the running gateway answers commands."""
+        return self.run / "gateway.sock"
+
+    @property
+    def gateway_lock(self) -> Path:
+        """Held by the running gateway."""
+        return self.run / "gateway.lock"
+
+    @property
+    def chat_index(self) -> Path:
+        """Which chat of the gateway is in which session, for other programs."""
+        return self.sessions / "sessions.json"

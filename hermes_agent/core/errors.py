@@ -37,7 +37,12 @@ traceback (unless the user asked for one with ``--debug``).
     │   ├── ToolArgumentsError               not JSON, or not of the tool's schema
     │   ├── ToolDeniedError                  refused by policy or by the user
     │   └── ToolTimeoutError
-    └── ExecutionError              exit 6   a command environment (Docker, SSH …) is unavailable
+    ├── ExecutionError              exit 6   a command environment (Docker, SSH …) is unavailable
+    ├── PlatformError               exit 1   a messaging platform
+    │   ├── NotReadyError                    it cannot be reached now; tried again later
+    │   ├── AuthFailedError                  it refuses the credential; tried again after a reload
+    │   └── DeliveryError                    a message was not sent, or nobody knows
+    └── GatewayError                exit 1   the gateway process: another one runs, it does not answer
 """
 
 from __future__ import annotations
@@ -264,3 +269,65 @@ class ExecutionError(HermesError):
     """An environment that runs commands (Docker, SSH …) is unavailable."""
 
     exit_code = 6
+
+
+class PlatformError(HermesError):
+    """A messaging platform failed."""
+
+
+class NotReadyError(PlatformError):
+    """The platform cannot be reached now.
+
+    Args:
+        message: What happened.
+        retry_after_seconds: When the platform asked to be tried again.
+        why: See `HermesError`.
+        remedy: See `HermesError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        why: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, why=why, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AuthFailedError(PlatformError):
+    """The platform refuses the credential; only a person can mend that."""
+
+
+class DeliveryError(PlatformError):
+    """A message was not sent.
+
+    Args:
+        message: What happened.
+        is_permanent: Trying again is of no use: the chat is gone, the bot was blocked, the text refused.
+        is_unknown: The request left, and no answer came: it may have been sent.
+        retry_after_seconds: When the platform asked to be tried again.
+        why: See `HermesError`.
+        remedy: See `HermesError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_permanent: bool = False,
+        is_unknown: bool = False,
+        retry_after_seconds: float | None = None,
+        why: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, why=why, remedy=remedy)
+        self.is_permanent = is_permanent
+        self.is_unknown = is_unknown
+        self.retry_after_seconds = retry_after_seconds
+
+
+class GatewayError(HermesError):
+    """The gateway process: another one is running, or it does not answer."""

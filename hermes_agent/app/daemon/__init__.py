@@ -1,0 +1,1 @@
+"""What makes a process a service: supervised tasks, systemd, control socket, state files."""
