@@ -41,9 +41,7 @@ class App:
         self.home: Home = config.home
         self.settings: Settings = config.settings
         self.environ: Environ = config.environ
-        self.redactor = Redactor(
-            config.secret_values(), enabled=config.settings.security.redact_secrets
-        )
+        self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
         self._store: SessionStore | None = None
         self._store_opening = asyncio.Lock()
         self._service: AgentService | None = None

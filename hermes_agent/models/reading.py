@@ -34,7 +34,7 @@ class ReplyReader(ABC):
     def whole(self, body: dict[str, Any]) -> list[ModelEvent]:
         """Take a reply that came in one piece although a stream was asked for."""
 
-    def before_end(self) -> None:
+    def before_end(self) -> None:  # noqa: B027 - a hook that most dialects do not need
         """Last chance to tell the assembler something."""
 
     def frame(self, frame: ServerEvent, *, is_whole: bool = True) -> list[ModelEvent]:
