@@ -69,7 +69,7 @@ def test_a_conversation_from_greeting_to_resume(cli: CommandLine) -> None:
     assert "list the files here" in history.read_text(encoding="utf-8")
     for arguments in (("-r", resumed[1]), ("-c",), ("-c", "My first talk")):
         with terminal(cli, *arguments, *DEMO, ready="resumed") as shown:
-            shown.wait_for("❯ list the files here", " • README.md")
+            shown.wait_for("❯ list the files here", " • README.md", "demo model (offline)")
             leave(shown)
 
 
@@ -202,7 +202,7 @@ def test_a_chat_that_ends_hard_is_resumed_with_all_that_was_shown(cli: CommandLi
     log = cli.home / "logs" / "errors.log"
     assert not log.exists(), log.read_text(encoding="utf-8")
     with terminal(cli, "-r", session_of(cli), *DEMO, ready="resumed") as shown:
-        shown.wait_for("❯ run echo before; sleep 55", "I run")
+        shown.wait_for("❯ run echo before; sleep 55", "I run", "demo model (offline)")
         leave(shown)
 
 
@@ -314,6 +314,27 @@ def test_retry_undo_and_new_change_the_stored_conversation(cli: CommandLine) -> 
         assert shown.wait_for_end() == 0
         assert "Deleted" in shown.text
     assert "copy" not in cli.run("sessions", "list").stdout
+
+
+def test_without_a_model_one_key_starts_the_demo(cli: CommandLine) -> None:
+    with terminal(cli, ready="Press a key") as shown:
+        assert "No model provider is set up" in shown.text
+        assert "hermes setup" in shown.text
+        shown.send("xd")
+        shown.wait_for("This is the demo model")
+        shown.send("hello\r")
+        shown.wait_for(DONE)
+        shown.send("/reload\r")
+        shown.wait_for("Reloaded .env")
+        leave(shown)
+
+
+@pytest.mark.parametrize(("key", "code"), [("q", 4), ("\x04", 4), ("\x03", 130)])
+def test_without_a_model_one_may_leave(cli: CommandLine, key: str, code: int) -> None:
+    with terminal(cli, ready="Press a key") as shown:
+        shown.send(key)
+        assert shown.wait_for_end() == code
+        assert "Traceback" not in shown.text
 
 
 def test_two_chats_cannot_share_a_session(cli: CommandLine) -> None:

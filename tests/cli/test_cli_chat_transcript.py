@@ -38,10 +38,12 @@ class Recording:
         self.live_rows = rows
         self.committed = ""
         self.live = ""
+        self.overlap: list[str] = []
 
     def commit(self, text: str) -> None:
         assert text.endswith("\n")
         self.committed += text
+        self.overlap += [line for line in text.split("\n") if line.strip() and line in self.live.split("\n")]
 
     def set_live(self, text: str) -> None:
         self.live = text
@@ -119,6 +121,7 @@ def test_an_answer_longer_than_the_screen_goes_into_the_scrollback_while_it_is_w
     surface, transcript, _ = play(*START, TextDelta("```python\n" + code), rows=10)
     assert "print(150)" in surface.text
     assert surface.live.count("\n") <= 11
+    assert not surface.overlap, "what becomes final must have left the live region, or the screen jumps"
     transcript.handle(finished())
     assert [int(n) for n in re.findall(r"print\((\d+)\)", surface.text)] == list(range(200))
 

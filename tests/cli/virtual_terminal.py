@@ -67,8 +67,10 @@ class VirtualTerminal:
 
     def wait_for_end(self) -> int:
         """Read to the end; returns the exit code, negative for a signal."""
+        deadline = time.monotonic() + 20
         while not self.is_closed:
-            self._read(20)
+            assert time.monotonic() < deadline, f"the process stays:\n{self.text}"
+            self._read(0.5)
         self.child.wait()
         status = self.child.exitstatus
         return status if status is not None else -(self.child.signalstatus or 0)

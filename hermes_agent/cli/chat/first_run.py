@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sys
 import termios
 import tty
@@ -44,7 +46,7 @@ async def choose_model(painter: Painter, error: ProviderSetupError) -> dict[str,
     choices = {key: chosen for key, _, chosen in offers}
     default = offers[0][0]
     write_all(f"Press a key (Enter takes {default}): ")
-    key = await asyncio.to_thread(_read_key, frozenset({*choices, "q"}), default)
+    key = await _read_key(frozenset({*choices, "q"}), default)
     write_all(f"{key}\n\n")
     return choices.get(key)
 
@@ -56,19 +58,33 @@ def _use(server: LocalServer) -> dict[str, object]:
     return flags
 
 
-def _read_key(known: frozenset[str], default: str) -> str:
-    """One key of `known`; Enter is `default`, Ctrl+C, Ctrl+D and Esc are `q`."""
+async def _read_key(known: frozenset[str], default: str) -> str:
+    """One key of `known`; Enter is `default`; Ctrl+D, Esc and the end of input are `q`."""
     descriptor = sys.stdin.fileno()
+    loop = asyncio.get_running_loop()
+    pressed: asyncio.Queue[str] = asyncio.Queue()
+
+    def on_ready() -> None:
+        try:
+            data = os.read(descriptor, 64)
+        except OSError:
+            data = b""
+        for letter in data.decode("utf-8", errors="replace").lower() or "\x04":
+            pressed.put_nowait(letter)
+
     before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    loop.add_reader(descriptor, on_ready)
     try:
-        tty.setcbreak(descriptor)
         while True:
-            key = sys.stdin.read(1).lower()
+            key = await pressed.get()
             if key in ("\r", "\n"):
                 return default
-            if key in ("", "\x03", "\x04", "\x1b"):
+            if key in ("\x04", "\x1b"):
                 return "q"
             if key in known:
                 return key
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        loop.remove_reader(descriptor)
+        with contextlib.suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -45,6 +45,8 @@ LIVE_OUTPUT_LINES = 5
 KEPT_OUTPUT_LINES = 4
 ALL_OUTPUT_LINES = 200
 _DIFF_TOOLS = frozenset({"patch"})
+_SPACED = frozenset({"text", "user", "raw"})
+"""Kinds that keep a blank line between two of themselves."""
 _OUTPUT_TOOLS = frozenset({"terminal", "process"})
 
 
@@ -222,20 +224,29 @@ class Transcript:
         self._activity_since = self._clock()
 
     def _commit(self, kind: str, text: str, *, joins: bool = False) -> None:
+        self._emit(self._spaced(kind, text, joins=joins))
+
+    def _spaced(self, kind: str, text: str, *, joins: bool = False) -> str:
+        """The text, behind a blank line where one is due."""
         if not text:
-            return
-        gap = (
-            bool(self._last_kind)
-            and not joins
-            and (kind != self._last_kind or kind in ("text", "user", "raw"))
-        )
+            return ""
+        gap = bool(self._last_kind) and not joins and (kind != self._last_kind or kind in _SPACED)
         self._last_kind = kind
-        self._surface.commit(("\n" if gap else "") + text)
+        return ("\n" if gap else "") + text
+
+    def _emit(self, text: str) -> None:
+        """Into the scrollback. The live region goes first: what becomes final must not be drawn twice."""
+        if text:
+            self._surface.set_live(self._live())
+            self._surface.commit(text)
 
     def _commit_blocks(self, blocks: Sequence[Block]) -> None:
+        painted = []
         for block in blocks:
             self._has_shown_text = True
-            self._commit("text", self._painter.block(block, self._surface.width), joins=block.continues)
+            text = self._painter.block(block, self._surface.width)
+            painted.append(self._spaced("text", text, joins=block.continues))
+        self._emit("".join(painted))
 
     def _flush(self) -> None:
         self._end_reasoning()
@@ -272,10 +283,11 @@ class Transcript:
         if (verbosity == "off" or repeats) and not event.is_error:
             return
         started = running.event if running else ToolCallStarted(event.tool_call_id, event.name, "", "")
-        self._commit("tool", self._painter.paint(self._tool_head(started, event), self._surface.width))
+        text = self._painter.paint(self._tool_head(started, event), self._surface.width)
         body = self._tool_body(started, event)
         if body is not None:
-            self._surface.commit(self._painter.paint(Padding(body, (0, 0, 0, 4)), self._surface.width))
+            text += self._painter.paint(Padding(body, (0, 0, 0, 4)), self._surface.width)
+        self._commit("tool", text)
 
     def _tool_head(self, started: ToolCallStarted, event: ToolCallFinished) -> Text:
         width = self._surface.width
@@ -313,6 +325,8 @@ class Transcript:
             return None
         if len(lines) <= 1 and event.is_error and not event.summary:
             return None
+        if event.is_error and event.summary and event.summary in lines[0]:
+            lines = lines[1:]  # it stands in the line above already
         shown = lines[-KEPT_OUTPUT_LINES:]
         if not shown:
             return None
