@@ -43,6 +43,8 @@ class ProgressReporter:
         self._tool_call_id = tool_call_id
         self._pending = ""
         self._handle: asyncio.TimerHandle | None = None
+        self.started_at = time.monotonic()
+        """When the work began; moved on when an approval was given, which is not the tool's time."""
         self.tail = ""
         """The newest output, so that an interrupted call can tell the model what was seen."""
 
@@ -161,7 +163,6 @@ class ToolRunner:
         self, results: list[ToolMessage | None], index: int, item: _PreparedCall, run: Run
     ) -> None:
         call, tool = item.call, item.tool
-        started = time.monotonic()
         reporter = ProgressReporter(run, call.id)
         run.emit(
             ToolCallStarted(
@@ -188,7 +189,7 @@ class ToolRunner:
                     result.text,
                     result.summary,
                     result.is_error,
-                    time.monotonic() - started,
+                    time.monotonic() - reporter.started_at,
                 )
             )
 
@@ -211,6 +212,7 @@ class ToolRunner:
             )
             if warning:
                 run.emit(Notice(warning, "warning"))
+            reporter.started_at = time.monotonic()
             return await item.tool.run(item.arguments, context)
         except ToolArgumentsError as error:
             return ToolResult(f"Error: {error.message}", is_error=True, summary="bad arguments")
