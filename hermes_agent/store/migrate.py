@@ -19,7 +19,7 @@ from typing import Final
 from hermes_agent.core.errors import StoreCorruptError, StoreVersionError
 from hermes_agent.store.database import begin_immediate, commit, rollback
 
-STORE_VERSION: Final = 3
+STORE_VERSION: Final = 4
 """Number of the newest migration; a test compares it with the files."""
 
 COMPAT_VERSION: Final = 1
@@ -94,7 +94,7 @@ def _apply(connection: sqlite3.Connection, number: int, file: Path) -> None:
     script = file.read_text(encoding="utf-8")
     if number == 1:
         _add_missing_columns(connection, script)
-    for statement in _statements(script):
+    for statement in statements(script):
         connection.execute(statement)
     if number == 1:
         _index_messages(connection)
@@ -116,7 +116,7 @@ def _create_bookkeeping(connection: sqlite3.Connection) -> None:
     )
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     """Single statements of a script (`executescript` would commit the open transaction)."""
     found, current = [], ""
     for line in script.splitlines(keepends=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -214,6 +214,14 @@ class SqliteStore:
         await self._writer.aclose()
 
     # Beyond the port.
+
+    async def write(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """Run a function of the connection as (part of) one transaction on the writer thread."""
+        return await self._writer.run(work)
+
+    async def read(self, query: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """Run a query on a reader thread."""
+        return await self._readers.run(query)
 
     async def next_title(self, title: str) -> str:
         """The first free numbered form of a title: `plan`, `plan #2` …"""

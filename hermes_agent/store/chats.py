@@ -1,0 +1,155 @@
+"""The `chats`, `platform_state` and `chat_approvals` tables: what the gateway remembers of conversations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from hermes_agent.core.inbox import Chat
+from hermes_agent.store.store import SqliteStore
+
+_CHAT: Final = "session_key, platform, session_id, created_at, updated_at, payload"
+
+
+class SqliteChats:
+    """See `core.inbox.ChatDirectory` and `core.inbox.ChatApprovals`."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def chat(self, session_key: str) -> Chat | None:
+        """The conversation's session."""
+        return await self._store.read(partial(_chat, session_key=session_key))
+
+    async def put_chat(
+        self, session_key: str, platform: str, session_id: str, origin: dict[str, str]
+    ) -> None:
+        """The conversation is in this session from now on."""
+        now = time.time()
+        await self._execute(
+            "INSERT INTO chats (session_key, platform, session_id, payload, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (session_key) DO UPDATE SET session_id ="
+            " excluded.session_id, payload = excluded.payload, updated_at = excluded.updated_at",
+            (session_key, platform, session_id, json.dumps(origin), now, now),
+        )
+
+    async def touch_chat(self, session_key: str) -> None:
+        """Somebody spoke there."""
+        await self._execute(
+            "UPDATE chats SET updated_at = ? WHERE session_key = ?", (time.time(), session_key)
+        )
+
+    async def drop_chat(self, session_key: str) -> None:
+        """Its next message opens a new session."""
+        await self._execute("DELETE FROM chats WHERE session_key = ?", (session_key,))
+
+    async def chats(self) -> Sequence[Chat]:
+        """All, most recently used first."""
+        return await self._store.read(_chats)
+
+    async def get_fact(self, platform: str, name: str) -> str:
+        """A fact; empty if unset."""
+        return await self._store.read(partial(_fact, platform=platform, name=name))
+
+    async def put_fact(self, platform: str, name: str, value: str) -> None:
+        """Remember it."""
+        await self._execute(
+            "INSERT INTO platform_state (platform, name, value) VALUES (?, ?, ?)"
+            " ON CONFLICT (platform, name) DO UPDATE SET value = excluded.value",
+            (platform, name, value),
+        )
+
+    async def open_approval(
+        self, approval_id: str, session_key: str, approver_id: str, action: str, expires_at: float
+    ) -> None:
+        """A question was asked."""
+        await self._execute(
+            "INSERT INTO chat_approvals (id, session_key, approver_id, action, action_hash, state,"
+            " created_at, expires_at) VALUES (?, ?, ?, ?, ?, 'open', ?, ?)",
+            (approval_id, session_key, approver_id, action, _hash(action), time.time(), expires_at),
+        )
+
+    async def decide_approval(
+        self, approval_id: str, approver_id: str, decision: str, *, action: str | None = None
+    ) -> bool:
+        """Record a decision of whom the question was put to."""
+        return await self._store.write(
+            partial(
+                _decide, approval_id=approval_id, approver_id=approver_id, decision=decision, action=action
+            )
+        )
+
+    async def decided(self, session_key: str, action: str, *, since: float) -> str | None:
+        """A decision no run has used yet; it is used up."""
+        return await self._store.write(partial(_use, session_key=session_key, action=action, since=since))
+
+    async def _execute(self, statement: str, values: Sequence[Any]) -> None:
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, values)
+
+        await self._store.write(run)
+
+
+def _chat(connection: sqlite3.Connection, session_key: str) -> Chat | None:
+    row = connection.execute(
+        f"SELECT {_CHAT} FROM chats WHERE session_key = ?",  # noqa: S608 - constants
+        (session_key,),
+    ).fetchone()
+    return _to_chat(row) if row else None
+
+
+def _chats(connection: sqlite3.Connection) -> list[Chat]:
+    rows = connection.execute(f"SELECT {_CHAT} FROM chats ORDER BY updated_at DESC")  # noqa: S608
+    return [_to_chat(row) for row in rows]
+
+
+def _to_chat(row: Sequence[Any]) -> Chat:
+    origin = json.loads(row[5])
+    return Chat(row[0], row[1], row[2], row[3], row[4], origin if isinstance(origin, dict) else {})
+
+
+def _fact(connection: sqlite3.Connection, platform: str, name: str) -> str:
+    row = connection.execute(
+        "SELECT value FROM platform_state WHERE platform = ? AND name = ?", (platform, name)
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _decide(
+    connection: sqlite3.Connection, approval_id: str, approver_id: str, decision: str, action: str | None
+) -> bool:
+    changed = connection.execute(
+        "UPDATE chat_approvals SET state = ?, decided_by = ? WHERE id = ? AND state = 'open'"
+        " AND approver_id = ? AND expires_at > ? AND (? IS NULL OR action_hash = ?)",
+        (
+            decision,
+            approver_id,
+            approval_id,
+            approver_id,
+            time.time(),
+            action,
+            None if action is None else _hash(action),
+        ),
+    )
+    return changed.rowcount == 1
+
+
+def _use(connection: sqlite3.Connection, session_key: str, action: str, since: float) -> str | None:
+    row = connection.execute(
+        "SELECT id, state FROM chat_approvals WHERE session_key = ? AND action_hash = ?"
+        " AND state IN ('once', 'session', 'always', 'deny') AND created_at > ? ORDER BY created_at DESC",
+        (session_key, _hash(action), since),
+    ).fetchone()
+    if row is None:
+        return None
+    connection.execute("UPDATE chat_approvals SET state = 'used' WHERE id = ?", (row[0],))
+    return str(row[1])
+
+
+def _hash(action: str) -> str:
+    return hashlib.sha256(action.encode("utf-8", "surrogatepass")).hexdigest()
