@@ -88,7 +88,7 @@ _KEYS = (
         stt="speech:SpeechToTextSettings",
         voice="speech:VoiceSettings",
     ),
-    *_fields("Tools", "mcp:McpRoot", "mcp_servers"),
+    *_fields("Tools", "mcp:McpRoot", "mcp_servers", "mcp"),
     *_maps("Safety", approvals="agent:ApprovalSettings", security="security:SecuritySettings"),
     *_fields("Safety", "general:GeneralSettings", "command_allowlist"),
     *_maps("Display", display="display:DisplaySettings"),

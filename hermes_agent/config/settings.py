@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hermes_agent.config.sections.goals import GoalSettings
     from hermes_agent.config.sections.kanban import KanbanSettings
     from hermes_agent.config.sections.logging import LoggingSettings
-    from hermes_agent.config.sections.mcp import McpServerSettings
+    from hermes_agent.config.sections.mcp import McpServerSettings, McpSettings
     from hermes_agent.config.sections.memory import MemorySettings
     from hermes_agent.config.sections.model import (
         CustomProviderSettings,
@@ -98,6 +98,7 @@ class Settings:
     stt: SpeechToTextSettings
     voice: VoiceSettings
     mcp_servers: dict[str, McpServerSettings]
+    mcp: McpSettings
     approvals: ApprovalSettings
     security: SecuritySettings
     command_allowlist: list[str]

@@ -71,6 +71,8 @@ class McpServerSettings(Section):
     """Where it starts; empty means the home directory."""
     url: str = ""
     """Address of a remote server."""
+    transport: Literal["", "http", "sse"] = ""
+    """How `url` speaks: Streamable HTTP or the older SSE; empty finds out."""
     headers: dict[str, Word] = Field(default_factory=dict)
     """Sent with every request to `url`."""
     auth: Literal["", "oauth"] = ""
@@ -83,6 +85,8 @@ class McpServerSettings(Section):
     """Seconds for one tool call."""
     connect_timeout: float = Field(default=60, gt=0)
     """Seconds to connect."""
+    idle_timeout: float = Field(default=900, ge=0)
+    """Seconds without a call after which a program is stopped, until it is needed again; 0 is never."""
     tools: McpToolFilterSettings = Field(default_factory=McpToolFilterSettings)
     """Which of its tools are offered."""
     sampling: McpSamplingSettings = Field(default_factory=McpSamplingSettings)
@@ -97,8 +101,19 @@ class McpServerSettings(Section):
     """Client key file."""
 
 
+class McpSettings(Section):
+    """`mcp`: what is common to all servers."""
+
+    max_schema_tokens: int = Field(default=12_000, ge=0)
+    """Tools of all servers whose descriptions are longer than this are found through `tool_search`."""
+    discovery_timeout: float = Field(default=15, ge=0)
+    """Seconds the first message of a session waits for servers whose tools are not known yet."""
+
+
 class McpRoot(Section):
     """MCP keys at the top level."""
 
     mcp_servers: dict[str, McpServerSettings] = Field(default_factory=dict)
     """MCP servers by name."""
+    mcp: McpSettings = Field(default_factory=McpSettings)
+    """What is common to all MCP servers."""
