@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -277,22 +278,25 @@ def _change(home: Home, edit: Edit, key: Key | None, scalar: _ScalarChange | Non
             return
         if key is not None:
             _require_valid(home, wanted, key)
-        text = raw.decode("utf-8-sig")
-        newline = "\r\n" if "\r\n" in text else "\n"
-        text = text.replace("\r\n", "\n")
-        new = scalar.apply(text) if scalar is not None else None
-        if new is None or not _means(new, wanted, path):
-            new = _edited(text, edit, document)
-            if not _means(new, wanted, path):
-                raise ConfigError(
-                    f"{path} cannot be edited automatically",
-                    why="It uses YAML that does not survive an edit (anchors, merges, tags).",
-                    remedy="Make the change yourself with: hermes config edit",
-                )
-        data = new.replace("\n", newline).encode()
-        if raw.startswith(b"\xef\xbb\xbf"):
-            data = b"\xef\xbb\xbf" + data
+        data = _scalar_bytes(raw, scalar, wanted, path) if scalar is not None else None
+        if data is None:
+            data = edit_bytes(raw, edit, path)
         replace_atomically(path, data, mode=_NEW_FILE_MODE)
+
+
+def _scalar_bytes(raw: bytes, scalar: _ScalarChange, wanted: dict[str, Any], path: Path) -> bytes | None:
+    """The file with one value replaced in its text; None if that does not mean what is wanted."""
+    text = raw.decode("utf-8-sig")
+    newline = "\r\n" if "\r\n" in text else "\n"
+    new = scalar.apply(text.replace("\r\n", "\n"))
+    if new is None or not _means(new, wanted, path):
+        return None
+    return _with_ends(raw, new, newline)
+
+
+def _with_ends(raw: bytes, text: str, newline: str) -> bytes:
+    start = b"\xef\xbb\xbf" if raw.startswith(b"\xef\xbb\xbf") else b""
+    return start + text.replace("\n", newline).encode()
 
 
 def _differs(data: dict[str, Any], scalar: _ScalarChange) -> bool:
@@ -328,6 +332,45 @@ def _require_valid(home: Home, wanted: dict[str, Any], key: Key) -> None:
                 why=problem.why,
                 remedy=f"{near} Nothing was changed.".strip(),
             )
+
+
+def edit_bytes(raw: bytes, edit: Edit, path: Path) -> bytes:
+    """The bytes of a config.yaml after an edit; nothing is written.
+
+    Args:
+        raw: The file's bytes.
+        edit: The change.
+        path: For messages.
+
+    Raises:
+        ConfigFileError: The bytes are no YAML.
+        ConfigError: They use YAML that does not survive an edit.
+    """
+    document = yaml_reader.parse(raw, path)
+    wanted = copy.deepcopy(document.data)
+    edit(wanted)
+    text = raw.decode("utf-8-sig")
+    newline = "\r\n" if "\r\n" in text else "\n"
+    new = _edited(text.replace("\r\n", "\n"), edit, document)
+    if not _means(new, wanted, path):
+        raise ConfigError(
+            f"{path} cannot be edited automatically",
+            why="It uses YAML that does not survive an edit (anchors, merges, tags).",
+            remedy="Make the change yourself with: hermes config edit",
+        )
+    return _with_ends(raw, new, newline)
+
+
+def new_bytes(data: Mapping[str, Any]) -> bytes:
+    """A new config.yaml with this content, in block style."""
+    editor = YAML()
+    editor.width = 10**9
+    editor.indent(mapping=2, sequence=4, offset=2)
+    plain = json.loads(json.dumps(data))
+    text = _dump(editor, plain) if plain else ""
+    if not _means(text, plain, Path("config.yaml")):
+        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"  # JSON is YAML, too.
+    return text.encode()
 
 
 class _Float(float):
