@@ -9,57 +9,19 @@ Names, limits and the 70/20 split follow the older agent, so that existing proje
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import HermesError
+from hermes_agent.core.injection import find_orders as find_orders
 
 CONTEXT_FILE_NAMES = (".hermes.md", "HERMES.md", "AGENTS.md", "CLAUDE.md", ".cursorrules")
 MAX_CHARS = 20_000
 HINT_MAX_CHARS = 8_000
 MAX_LEVELS = 5
 HEAD_SHARE, TAIL_SHARE = 0.7, 0.2
-
-_ORDERS = (
-    (
-        "orders to ignore earlier instructions",
-        re.compile(
-            r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:previous|prior|above|earlier|all|system)\b"
-            r".{0,20}\b(?:instructions?|prompts?|rules?)\b",
-            re.IGNORECASE | re.DOTALL,
-        ),
-    ),
-    (
-        "orders to hide something from the user",
-        re.compile(
-            r"\b(?:do not|don't|never)\s+(?:tell|inform|mention\s+(?:this\s+)?to)\s+the\s+user\b",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "orders to send secrets away",
-        re.compile(
-            r"\b(?:curl|wget|post|send|upload|exfiltrate)\b.{0,80}(?:\$\w*(?:KEY|TOKEN|SECRET|PASSWORD)|\.env\b|"
-            r"id_rsa|credentials)",
-            re.IGNORECASE | re.DOTALL,
-        ),
-    ),
-    (
-        "invisible characters",
-        re.compile(r"[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"),
-    ),
-)
-
-
-def find_orders(text: str) -> str | None:
-    """What makes a text look like an attempt to take over the agent, or None."""
-    for name, pattern in _ORDERS:
-        if pattern.search(text):
-            return name
-    return None
 
 
 def shorten(text: str, max_chars: int) -> str:
