@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import HermesError
-from hermes_agent.core.injection import find_orders as find_orders
+from hermes_agent.core.injection import find_orders as find_orders  # noqa: PLC0414 - re-exported
 
 CONTEXT_FILE_NAMES = (".hermes.md", "HERMES.md", "AGENTS.md", "CLAUDE.md", ".cursorrules")
 MAX_CHARS = 20_000
