@@ -57,6 +57,16 @@ class Home:
         return self.root / ".managed"
 
     @property
+    def container_mode(self) -> Path:
+        """Present when commands on this host belong into a container; says into which."""
+        return self.root / ".container-mode"
+
+    @property
+    def deployed_state(self) -> Path:
+        """What the last activation declared."""
+        return self.root / ".deployed.json"
+
+    @property
     def auth_file(self) -> Path:
         """OAuth tokens and the credential pool."""
         return self.root / "auth.json"
