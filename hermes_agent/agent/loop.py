@@ -93,12 +93,14 @@ class RunLoop:
         self._message = message
         self._guard = LoopGuard(session.guardrails)
         self._progress = _Progress()
+        self._log = logging.LoggerAdapter(logger, {"session_id": session.id})
 
     async def execute(self, run: Run) -> None:
         """Run to the end; always emits `RunFinished`, never raises for expected failures."""
         started = time.monotonic()
         session = self._session
         run.emit(RunStarted(run.id, session.id, session.model.info))
+        self._log.info("run %s starts with %s", run.id, session.model.info.label)
         try:
             await session.append([session.with_notes(self._message)])
             await session.ensure_prompt()
@@ -109,12 +111,12 @@ class RunLoop:
         except _Ended as signal:
             ended = signal
         except HermesError as error:
-            logger.warning("run %s failed: %s", run.id, error)
+            self._log.warning("run %s failed: %s", run.id, "; ".join(error.lines))
             ended = _Ended(
                 "failed", error=error.lines, exit_code=error.exit_code, error_type=type(error).__name__
             )
-        except Exception as error:
-            logger.exception("run %s failed unexpectedly", run.id)
+        except Exception as error:  # noqa: BLE001 - the top handler of a run
+            self._log.exception("run %s failed unexpectedly", run.id)
             ended = _Ended(
                 "failed",
                 error=(f"Internal error: {type(error).__name__}: {error}", "The log has the details."),
@@ -124,13 +126,19 @@ class RunLoop:
             session.add_note("The user interrupted the previous run.")
         self._report_failed_edits(run)
         progress = self._progress
+        duration = time.monotonic() - started
+        usage = progress.usage
+        self._log.info(
+            "run %s %s: %d turns, %.1f s, %d tokens read, %d written",
+            *(run.id, ended.outcome, progress.turns, duration, usage.input_tokens, usage.output_tokens),
+        )
         run.emit(
             RunFinished(
                 outcome=ended.outcome,
                 text="".join(progress.text),
                 usage=progress.usage,
                 turns=progress.turns,
-                duration_seconds=time.monotonic() - started,
+                duration_seconds=duration,
                 error=ended.error,
                 exit_code=ended.exit_code,
                 error_type=ended.error_type,
@@ -174,9 +182,11 @@ class RunLoop:
             run,
             save_draft=session.save_draft if session.is_stored else None,
             discard_draft=session.discard_draft,
+            session_id=session.id,
         )
         try:
             result = await turn.stream(request)
+            self._log.debug("turn %d: %s", self._progress.turns, result.message.finish_reason)
         except ContextOverflowError:
             if self._progress.has_overflowed or not await self._compact(run, force=True):
                 raise

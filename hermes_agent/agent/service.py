@@ -67,6 +67,10 @@ class SessionOptions:
     reasoning_effort: ReasoningEffort | None = None
 
 
+def _unseen(_line: str) -> None:
+    pass
+
+
 async def _no_sections(_record: SessionRecord) -> Sequence[str]:
     return ()
 
@@ -79,7 +83,8 @@ class AgentPorts:
         make_model: (provider, model) to the whole model stack; raises `ProviderSetupError`.
         make_auxiliary: (task of `auxiliary`, main model) to the model for that task.
         make_tools: Toolset names to tools, in a stable order.
-        make_environment: Session id to the place where its commands run.
+        make_environment: (session id, what to do with a line for people when getting ready takes long) to
+            the place where its commands run.
         lock: (session id, source) to a held lock; raises `SessionBusyError`.
         read_soul: The text of SOUL.md, or an empty string.
         remember_rules: Stores approval rules for good.
@@ -94,7 +99,7 @@ class AgentPorts:
     make_model: Callable[[str | None, str | None], Model]
     make_auxiliary: Callable[[str, Model], Model]
     make_tools: Callable[[Sequence[str]], Sequence[Tool]]
-    make_environment: Callable[[str], Environment]
+    make_environment: Callable[[str, Callable[[str], None]], Environment]
     lock: Callable[[str, str], AbstractContextManager[object]]
     read_soul: Callable[[], str]
     remember_rules: Callable[[Iterable[str]], None]
@@ -178,7 +183,7 @@ class AgentService:
     async def system_prompt(self, options: SessionOptions) -> str:
         """The prompt that a new session opened with these options would get."""
         record = SessionRecord(f"{options.source}-{secrets.token_hex(8)}", options.source, time.time())
-        environment = self._ports.make_environment(record.id)
+        environment = self._ports.make_environment(record.id, _unseen)
         try:
             return await self._build_prompt(record, environment, options, [])
         finally:
@@ -195,10 +200,14 @@ class AgentService:
             raise UsageError("--max-turns must be at least 1")
         settings = self.settings
         warnings: list[str] = []
+
+        def show(line: str) -> None:
+            session.show(line)
+
         with ExitStack() as held:
             if options.is_stored:
                 held.enter_context(self._ports.lock(record.id, options.source))
-            environment = self._ports.make_environment(record.id)
+            environment = self._ports.make_environment(record.id, show)
 
             async def build_prompt() -> str:
                 if options.system_prompt is not None:

@@ -21,7 +21,7 @@ from hermes_agent.agent.tool_runner import ToolRunner
 from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
-from hermes_agent.core.events import RunFinished
+from hermes_agent.core.events import Notice, RunFinished
 from hermes_agent.core.messages import (
     AssistantMessage,
     Message,
@@ -177,6 +177,11 @@ class Session:
     def _tell_observers(self, finished: RunFinished) -> None:
         for observe in self._parts.run_observers:
             observe(self, finished)
+
+    def show(self, line: str) -> None:
+        """Show the people a line about the work that goes on; the agent does not read it."""
+        if self.current_run is not None:
+            self.current_run.emit(Notice(line))
 
     def add_note(self, text: str) -> None:
         """Tell the agent something with the next message it gets (never rewrites the prefix)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from hermes_agent.core.errors import HermesError, ToolArgumentsError, ToolError
 from hermes_agent.core.events import Notice, ToolCallFinished, ToolCallProgress, ToolCallStarted
 from hermes_agent.core.messages import ToolCall, ToolMessage
 from hermes_agent.core.tool import SessionScope, Tool, ToolContext, ToolResult
+
+logger = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_SECONDS = 0.05
 """Live output is handed on at most this often …"""
@@ -182,6 +185,12 @@ class ToolRunner:
                 result = ToolResult(INTERRUPTED_TEXT + seen, is_error=True, summary="interrupted")
             reporter.flush()
             results[index] = _message(call, result)
+            duration = time.monotonic() - reporter.started_at
+            state = "failed" if result.is_error else "done"
+            logger.info(
+                *("tool %s %s in %.2f s: %s", call.name, state, duration, result.summary),
+                extra={"session_id": self._scope.session_id},
+            )
             run.emit(
                 ToolCallFinished(
                     call.id,
@@ -189,7 +198,7 @@ class ToolRunner:
                     result.text,
                     result.summary,
                     result.is_error,
-                    time.monotonic() - reporter.started_at,
+                    duration,
                 )
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from hermes_agent.core.model import (
     Usage,
 )
 from hermes_agent.core.session import DraftKind
+
+logger = logging.getLogger(__name__)
 
 SaveDraft = Callable[[DraftKind, str], Awaitable[None]]
 DiscardDraft = Callable[[], Awaitable[None]]
@@ -49,10 +52,17 @@ class Turn:
     """
 
     def __init__(
-        self, model: Model, run: Run, *, save_draft: SaveDraft | None, discard_draft: DiscardDraft
+        self,
+        model: Model,
+        run: Run,
+        *,
+        save_draft: SaveDraft | None,
+        discard_draft: DiscardDraft,
+        session_id: str,
     ) -> None:
         self._model = model
         self._run = run
+        self._session_id = session_id
         self._save_draft = save_draft
         self._discard_draft = discard_draft
         self._text: list[str] = []
@@ -148,6 +158,7 @@ class Turn:
         self._reasoning.clear()
         if self._save_draft is not None:
             await self._discard_draft()
+        logger.info("%s; asking again", event.reason, extra={"session_id": self._session_id})
         self._run.emit(TurnRestarted(event.reason, event.delay_seconds))
         if event.info is not None:
             self._run.emit(Notice(f"{event.reason}; {event.info.label} answers instead", "warning"))

@@ -7,7 +7,7 @@ they are first needed, so that every command pays only for what it uses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
@@ -30,7 +30,7 @@ from hermes_agent.environments import open_environment
 from hermes_agent.models.resolve import resolve_auxiliary, resolve_model
 from hermes_agent.store.locks import SessionLock
 from hermes_agent.tools.surfaces import toolset_names
-from hermes_agent.tools.toolsets import build_tools
+from hermes_agent.tools.toolsets import build_tools, select_tools
 
 
 class App:
@@ -116,6 +116,10 @@ class App:
         service = await self.service()
         record = await self._find(resume, continue_latest, options.source)
         session = await (service.create(options) if record is None else service.resume(record, options))
+        if options.toolsets:
+            missing = select_tools(options.toolsets, self.settings.custom_toolsets).unavailable
+            if missing:
+                session.warnings.append(f"This version has no tools for: {', '.join(missing)}")
         self._sessions.append(session)
         return session
 
@@ -159,7 +163,7 @@ class App:
         services = ToolServices(sessions=self._store)
         return build_tools(toolsets, self.settings, self.home, self.redactor, services)
 
-    def make_environment(self, session_id: str) -> Environment:
+    def make_environment(self, session_id: str, on_progress: Callable[[str], None]) -> Environment:
         """The place where a session's commands run; nothing is started yet."""
         terminal = self.settings.terminal
         return open_environment(
@@ -167,6 +171,7 @@ class App:
             cwd=Path(terminal.cwd).expanduser().absolute(),
             child_env=self.environ.child_environment(terminal.env_passthrough),
             session_id=session_id,
+            on_progress=on_progress,
         )
 
     def toolsets_for(self, surface: str) -> Sequence[str]:

@@ -61,11 +61,13 @@ def review_command(
         command: As the shell will get it.
         is_isolated: It runs in a sandbox: nothing is asked, the floor stays.
         has_sudo_password: A password for sudo is configured, so `sudo -S` does not guess one.
-        cwd: Where it starts, if known; makes `rm -rf *` in `/` or a home visible.
+        cwd: Where it starts (absolute, or from `~`), if known; makes `rm -rf *` in `/` or a home visible.
 
     Returns:
         `Forbidden` for the floor, `NeedsApproval` with the ids of all rules that it breaks, or `Allowed`.
     """
+    if cwd is not None:
+        cwd = absolute(cwd, Place())
     texts = dict.fromkeys((_without_escapes(command), _plain(command)))
     homes = frozenset({str(Path.home())} - {"/"})
     review = _Review(Place(cwd, homes), has_sudo_password)

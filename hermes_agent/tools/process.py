@@ -89,10 +89,14 @@ def _review(arguments: Any, context: ToolContext) -> Verdict:
     if arguments["action"] not in ("write", "submit") or not arguments["data"]:
         return Allowed()
     try:
-        line = context.session.state(Processes).get(arguments["session_id"] or "").unfinished_line
+        tracked = context.session.state(Processes).get(arguments["session_id"] or "")
     except ToolError:
-        line = ""
-    return review_command(line + arguments["data"], is_isolated=context.environment.is_isolated)
+        return Allowed()  # there is no such process: `run` says so
+    return review_command(
+        tracked.unfinished_line + arguments["data"],
+        is_isolated=context.environment.is_isolated,
+        cwd=tracked.started_in,
+    )
 
 
 async def _write(tracked: Tracked, data: str | None, *, is_line: bool) -> None:

@@ -133,6 +133,7 @@ class Tracked:
         unread: Output that no `poll` has shown yet; its oldest part goes first.
         unread_dropped: Bytes of it that are gone.
         unfinished_line: What was written to it since the last line end.
+        started_in: The directory it began in.
     """
 
     process: BackgroundProcess
@@ -140,6 +141,7 @@ class Tracked:
     unread: bytearray = field(default_factory=bytearray)
     unread_dropped: int = 0
     unfinished_line: str = ""
+    started_in: str | None = None
 
     def feed(self, data: bytes) -> None:
         """Remember new output for the next `poll`."""

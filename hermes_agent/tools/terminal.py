@@ -99,7 +99,7 @@ class TerminalTool:
             emoji="💻",
             toolset="terminal",
             preview="command",
-            review=_review,
+            review=self._review,
         )(self.run)
 
     async def run(
@@ -134,6 +134,15 @@ class TerminalTool:
             live.flush()
         return self._told(command, result, is_terminal=pty)
 
+    def _review(self, arguments: Any, context: ToolContext) -> Verdict:
+        environment = context.environment
+        workdir = arguments["workdir"]
+        return review_command(
+            arguments["command"],
+            is_isolated=environment.is_isolated,
+            cwd=environment.resolve(workdir) if workdir else environment.cwd,
+        )
+
     def _checked(self, seconds: float | None, most: float | None) -> float | None:
         if seconds is not None and seconds <= 0:
             raise ToolArgumentsError(f"timeout must be positive, got {seconds:g}")
@@ -159,10 +168,6 @@ class TerminalTool:
         )
 
 
-def _review(arguments: Any, context: ToolContext) -> Verdict:
-    return review_command(arguments["command"], is_isolated=context.environment.is_isolated)
-
-
 async def _spawn(
     command: Command, notify_on_complete: bool, patterns: list[str], context: ToolContext
 ) -> ToolResult:
@@ -180,8 +185,10 @@ async def _spawn(
             patterns,
             lambda lines: context.notify(f"Background process {process.id} ({_short(command)}):\n{lines}"),
         )
-    process = await context.environment.spawn(command, take)
-    tracked = Tracked(process, is_terminal=command.pty)
+    environment = context.environment
+    process = await environment.spawn(command, take)
+    started_in = environment.resolve(command.cwd) if command.cwd else environment.cwd
+    tracked = Tracked(process, is_terminal=command.pty, started_in=started_in)
     sinks[:] = [tracked.feed, *([watch.feed] if watch else [])]
     for data in early:
         take(data)

@@ -8,9 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from command_line import CommandLine
+
+if TYPE_CHECKING:
+    from conftest import StartServer
 
 DEMO = ("--provider", "demo")
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
@@ -167,3 +171,38 @@ def test_verbose_shows_what_the_tools_print(cli: CommandLine) -> None:
     quiet = cli.run("-q", "run echo abcdef; echo ghijkl", *DEMO)
     loud = cli.run("-v", "-q", "run echo abcdef; echo ghijkl", *DEMO)
     assert len(loud.stdout) > len(quiet.stdout)
+
+
+def test_a_failed_run_prints_its_error_once_and_logs_it_under_its_session(
+    cli: CommandLine, model_server: StartServer
+) -> None:
+    server = model_server([{"error": {"status": 401, "message": "no such key"}}])
+    cli.write("config.yaml", f"model: {{provider: custom, base_url: '{server.base_url}', default: m}}\n")
+    shown = cli.run("-z", "hi", OPENAI_API_KEY="sk-1234567890abcdefghij")
+    assert shown.returncode == 4
+    assert shown.stdout == ""
+    assert shown.stderr.startswith("Error: ")
+    assert "run run_" not in shown.stderr
+    session = json.loads(cli.run("sessions", "list", "--json").stdout.splitlines()[0])
+    logged = cli.run("logs", "--session", session["id"]).stdout
+    assert "no such key" in logged
+    assert "failed" in logged
+
+
+def test_tool_calls_are_found_in_the_log_by_session(cli: CommandLine) -> None:
+    session = json.loads(cli.run("--json", "-q", "run echo hi", *DEMO).stdout.splitlines()[0])["session_id"]
+    logged = cli.run("logs", "--session", session).stdout
+    assert "tool terminal done" in logged
+    assert "completed" in logged
+
+
+def test_whole_outputs_are_shown_as_lines_not_as_json(cli: CommandLine) -> None:
+    shown = cli.run("chat", "-v", "-q", "run printf 'one\\ntwo\\n'", *DEMO)
+    assert '{"output"' not in shown.stdout
+    assert "  one\n  two\n" in shown.stdout
+
+
+def test_a_toolset_without_tools_is_named(cli: CommandLine) -> None:
+    shown = cli.run("-z", "hello", "-t", "terminal,spotify", *DEMO)
+    assert shown.returncode == 0
+    assert "spotify" in shown.stderr

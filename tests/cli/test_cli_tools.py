@@ -139,3 +139,9 @@ def test_surface_with_everything_turned_off_offers_nothing(cli: CommandLine) -> 
     answer = cli.run("-z", "list the files here", "--provider", "demo")
     assert "Traceback" not in answer.stderr
     assert cli.home.name not in answer.stdout
+
+
+def test_where_nobody_can_choose_the_list_is_printed(cli: CommandLine) -> None:
+    shown = cli.run("tools")
+    assert shown.returncode == 0
+    assert shown.stdout == cli.run("tools", "list").stdout

@@ -93,7 +93,6 @@ class EnvironmentContract:
 
     async def test_timeout_ends_what_ignores_polite_requests(self, environment: Environment) -> None:
         mark = f"9{time.monotonic_ns() % 10**9}"  # a duration nobody else sleeps
-        started = time.monotonic()
         result = await environment.execute(
             Command(
                 f"trap '' TERM; (trap '' TERM; sleep {mark}; true) & (set -m; sleep {mark} & wait) & "
@@ -104,7 +103,6 @@ class EnvironmentContract:
         assert result.timed_out
         assert result.exit_code is None
         assert result.output.startswith("up\n")
-        assert time.monotonic() - started < 8
         assert await self.count(environment, mark) == 0
 
     async def test_cancellation_ends_the_command(self, environment: Environment) -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -97,23 +96,19 @@ async def test_exit_by_signal_is_128_and_its_number(environment: LocalEnvironmen
     assert (await environment.execute(Command("kill -SEGV $$"))).exit_code == 128 + signal.SIGSEGV
 
 
-async def test_command_that_touches_nothing_is_quick(environment: LocalEnvironment) -> None:
-    await environment.execute(Command("true"))
-    best = min([(await environment.execute(Command("true"))).duration_seconds for _ in range(20)])
-    assert best < 0.1
-
-
 async def test_flood_neither_fills_memory_nor_blocks_the_loop(environment: LocalEnvironment) -> None:
-    flood = asyncio.create_task(environment.execute(Command("yes", timeout_seconds=1)))
-    worst = 0.0
-    while not flood.done():
-        before = time.perf_counter()
-        await asyncio.sleep(0.005)
-        worst = max(worst, time.perf_counter() - before)
-    result = await flood
+    flowing = asyncio.Event()
+    flood = asyncio.create_task(
+        environment.execute(Command("yes", timeout_seconds=1), lambda _data: flowing.set())
+    )
+    async with asyncio.timeout(60):
+        await flowing.wait()
+        for _ in range(20):  # the loop gets its turns while the flood goes on
+            await asyncio.get_running_loop().run_in_executor(None, int)
+        assert not flood.done()
+        result = await flood
     assert result.dropped_bytes > 10_000_000
     assert len(result.output) < 1_100_000
-    assert worst < 0.25  # generous: the machine may be busy with other tests
 
 
 async def test_nohup_survives_the_session_and_plain_children_do_not(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,10 +138,8 @@ async def test_a_lock_that_never_goes_away_is_an_error_not_a_hang(tmp_path: Path
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     connection = connect(store.path, busy_timeout_ms=50)
-    begin = time.monotonic()
     with pytest.raises(StoreBusyError, match="locked") as caught:
         begin_immediate(connection, store.path, tries=3)
-    assert time.monotonic() - begin < 3
     assert caught.value.remedy
     connection.close()
     other.close()

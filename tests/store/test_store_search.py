@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -209,13 +208,10 @@ async def test_the_index_is_small(tmp_path: Path) -> None:
     texts = [
         " ".join(words[(number * 37 + step * step) % 5000] for step in range(60)) for number in range(4000)
     ]
-    begin = time.perf_counter()
     for start in range(0, len(texts), 500):
         await store.append(record.id, [UserMessage.of(text) for text in texts[start : start + 500]])
-    seconds = time.perf_counter() - begin
     await store.aclose()
     assert store.path.stat().st_size < 2.5 * sum(map(len, texts))
-    assert len(texts) / seconds > 5_000  # measured: 40,000; the figure to keep is 10,000
 
 
 ANYTHING = st.none() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -222,11 +221,10 @@ async def test_flood_of_watched_output_does_not_stop_the_loop(bench: Bench) -> N
     await bench.terminal(
         "yes 'some longer line of output'", background=True, watch_patterns=["nothing like it$"]
     )
-    worst, end = 0.0, time.monotonic() + 1
-    while (before := time.monotonic()) < end:
-        await asyncio.wait_for(asyncio.shield(asyncio.get_running_loop().run_in_executor(None, int)), 10)
-        worst = max(worst, time.monotonic() - before)
-    assert worst < 0.25  # generous: the machine may be busy with other tests
+    async with asyncio.timeout(60):
+        for _ in range(200):  # the loop gets its turns while the flood goes on
+            await asyncio.get_running_loop().run_in_executor(None, int)
+    assert (await bench.process("list"))["processes"][0]["status"] == "running"
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(x*)*", "(a|aa)+$", "("])
@@ -271,3 +269,17 @@ def test_both_tools_together_are_small() -> None:
     definitions = [terminal.build(setup).definition, process.build(setup).definition]
     text = "".join(json.dumps([d.name, d.description, d.parameters]) for d in definitions)
     assert len(text) < 3_000  # characters; about a quarter of it is tokens
+
+
+async def test_commands_are_judged_by_the_directory_they_start_in(bench: Bench) -> None:
+    assert isinstance(bench.review(command="rm -rf *", workdir="/"), Forbidden)
+    assert not isinstance(bench.review(command="rm -rf *"), Forbidden)
+    await bench.terminal("cd /")
+    assert isinstance(bench.review(command="rm -rf *"), Forbidden)
+
+
+async def test_input_for_a_shell_is_judged_by_the_directory_it_started_in(bench: Bench) -> None:
+    started = await bench.terminal("cat", background=True, workdir="/")
+    typed = {"action": "submit", "session_id": started["session_id"], "data": "rm -rf *"}
+    assert isinstance(bench.review(**typed), Forbidden)
+    await bench.process("kill", session_id=started["session_id"])

@@ -25,7 +25,8 @@ from hermes_agent.cli.chat.screen import Screen
 from hermes_agent.cli.chat.setup import load_settings
 from hermes_agent.cli.chat.slash import SlashCommands
 from hermes_agent.cli.chat.toolbar import toolbar
-from hermes_agent.cli.chat.transcript import Transcript, View, shown_output
+from hermes_agent.cli.chat.transcript import Transcript, View
+from hermes_agent.cli.chat.wording import shown_output
 from hermes_agent.cli.options import ChatOptions
 from hermes_agent.core.approvals import ApprovalRequest, Decision, Question
 from hermes_agent.core.errors import HermesError

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 from hermes_agent.agent.session import Session
 from hermes_agent.app.container import App
-from hermes_agent.app.logging import start_logging
 from hermes_agent.cli.chat.banner import banner, farewell
 from hermes_agent.cli.chat.completion import ChatCompleter
 from hermes_agent.cli.chat.completion_values import completion_values
@@ -42,7 +41,6 @@ def main(invocation: Invocation, plan: Plan) -> int:
 async def _chat(invocation: Invocation, plan: Plan) -> int:
     options = invocation.options
     app = load_app(options)
-    start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     _warm_up(app, options)
     try:
         painter = Painter(color=invocation.terminal.color_stdout, environ=invocation.environ)
@@ -77,7 +75,7 @@ async def _hold(conversation: Conversation, plan: Plan) -> None:
             )
         for warning in app.config.warnings:
             conversation.transcript.note(warning, "warning")
-        for warning in conversation.session.warnings:
+        for warning in conversation.session.take_warnings():
             conversation.transcript.note(warning, "warning")
         if is_resumed and is_chat:
             conversation.show_past()

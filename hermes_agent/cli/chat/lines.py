@@ -11,7 +11,6 @@ from hermes_agent.agent.commands import is_command, parse
 from hermes_agent.agent.run import Run
 from hermes_agent.agent.session import Session
 from hermes_agent.app.container import App
-from hermes_agent.app.logging import start_logging
 from hermes_agent.cli.chat.oneshot import interrupting
 from hermes_agent.cli.chat.plain import PlainRenderer, clean
 from hermes_agent.cli.chat.setup import load_app, open_session
@@ -55,7 +54,6 @@ def main(invocation: Invocation, _plan: Plan) -> int:
 async def _chat(invocation: Invocation) -> int:
     options = invocation.options
     app = load_app(options)
-    start_logging(app.home, app.settings.logging, app.redactor, level="DEBUG" if options.debug else None)
     try:
         session = await open_session(app, options)
         write_all(f"Hermes, {session.model.info.label}, session {session.id}. /help, /quit.\n")

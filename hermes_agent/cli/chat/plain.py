@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Protocol
 
-from hermes_agent.cli.chat.wording import seconds, tokens
+from hermes_agent.cli.chat.wording import seconds, shown_output, tokens
 from hermes_agent.cli.output import write_all
 from hermes_agent.core.events import (
     ApprovalResolved,
@@ -149,7 +149,7 @@ class PlainRenderer:
             f"< {event.name} {state}{': ' + summary if summary else ''} ({seconds(event.duration_seconds)})\n"
         )
         if self._verbose:
-            lines = clean(event.text).rstrip("\n").split("\n")
+            lines = clean(shown_output(event.text)).rstrip("\n").split("\n")
             self._write("".join(f"  {line}\n" for line in lines[:MAX_VERBOSE_LINES]))
 
     def _finish(self, event: RunFinished) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.container import App
+from hermes_agent.app.logging import start_logging
 from hermes_agent.cli.options import ChatOptions
 from hermes_agent.config.loader import LoadedConfig
 from hermes_agent.config.loader import load as load_config
@@ -70,8 +71,14 @@ def load_settings(
 
 
 def load_app(options: ChatOptions) -> App:
-    """The app of a chat. Raises `ConfigError`."""
-    return App(load_settings(Home.from_environment(), options))
+    """The app of a chat, with its log files open.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+    """
+    app = App(load_settings(Home.from_environment(), options))
+    start_logging(app.home, app.settings.logging, app.redactor)
+    return app
 
 
 async def open_session(app: App, options: ChatOptions) -> Session:

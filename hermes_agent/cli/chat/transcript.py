@@ -6,7 +6,6 @@ for a real terminal, a recording and a test.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from rich.text import Text
 from hermes_agent.cli.chat.blocks import Block, BlockStream
 from hermes_agent.cli.chat.diffs import diff_lines, diff_text
 from hermes_agent.cli.chat.painter import Painter, clean, clip
-from hermes_agent.cli.chat.wording import count, seconds, tokens
+from hermes_agent.cli.chat.wording import count, seconds, shown_output, tokens
 from hermes_agent.core.events import (
     ApprovalResolved,
     CompactionFinished,
@@ -97,22 +96,6 @@ class _RunningTool:
 
     def last_lines(self) -> list[str]:
         return [line for line in self.output if line.strip()][-LIVE_OUTPUT_LINES:]
-
-
-def shown_output(text: str) -> str:
-    """What a person wants of a result: the output of a command without the JSON around it."""
-    if not text.startswith("{"):
-        return text
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return text
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("output"), str):
-        return text
-    error = parsed.get("error")
-    return "\n".join(
-        part for part in (parsed["output"].rstrip("\n"), error) if isinstance(part, str) and part
-    )
 
 
 class Transcript:

@@ -1,6 +1,8 @@
-"""Numbers as people read them. No imports: the plain renderer and the fast paths use it too."""
+"""Numbers and results as people read them. Standard library only: the plain renderer uses it too."""
 
 from __future__ import annotations
+
+import json
 
 
 def seconds(value: float) -> str:
@@ -40,3 +42,19 @@ def ago(elapsed_seconds: float) -> str:
     if elapsed_seconds < 86_400:
         return f"{int(elapsed_seconds // 3600)} h ago"
     return f"{count(int(elapsed_seconds // 86_400), 'day')} ago"
+
+
+def shown_output(text: str) -> str:
+    """What a person wants of a result: the output of a command without the JSON around it."""
+    if not text.startswith("{"):
+        return text
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("output"), str):
+        return text
+    error = parsed.get("error")
+    return "\n".join(
+        part for part in (parsed["output"].rstrip("\n"), error) if isinstance(part, str) and part
+    )

@@ -30,11 +30,6 @@ from hermes_agent.core.redaction import Redactor
 from hermes_agent.tools.surfaces import TERMINAL, toolset_names
 from hermes_agent.tools.toolsets import FACTORIES, TOOLSETS
 
-
-def _complete_platform(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in PLATFORMS if name.startswith(incomplete)]
-
-
 _platform = click.option(
     "--platform",
     default=TERMINAL,
@@ -57,12 +52,15 @@ def _complete(_ctx: click.Context, _parameter: click.Parameter, incomplete: str)
 def command(ctx: click.Context, platform: str) -> None:
     """Show or choose the tools the agent may use.
 
-    Without a subcommand, turn tools on and off in a list.
+    Without a subcommand, turn tools on and off in a list; where nobody can choose, print the list.
     """
     if ctx.invoked_subcommand is not None:
         return
     invocation: Invocation = ctx.obj
     home = Home.from_environment()
+    if not (invocation.terminal.stdin_is_tty and invocation.terminal.stdout_is_tty):
+        print_tools(load(home), platform)
+        return
     _require_unmanaged(home, "hermes tools", platform)
     prompter = open_prompter(invocation.terminal, instead="hermes tools enable NAME, or disable")
     config = load(home)
@@ -96,7 +94,11 @@ def pick_tools(prompter: Prompter, config: LoadedConfig, platform: str) -> tuple
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def list_(platform: str, as_json: bool) -> None:
     """List toolsets and tools, and whether they are on."""
-    config = load(Home.from_environment())
+    print_tools(load(Home.from_environment()), platform, as_json=as_json)
+
+
+def print_tools(config: LoadedConfig, platform: str, *, as_json: bool = False) -> None:
+    """Print which tools are on in a surface, as text or as one JSON object."""
     settings = config.settings
     check_platform(platform, settings)
     found = states(settings, platform)
