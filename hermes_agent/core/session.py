@@ -171,6 +171,10 @@ class SessionStore(Protocol):
         """Full-text search over messages; any text is a valid query."""
         ...
 
+    async def around(self, message_id: int, *, window: int = 5) -> Sequence[StoredMessage]:
+        """A message and up to `window` of its session's before and after it; nothing if there is none."""
+        ...
+
     async def aclose(self) -> None:
         """Finish pending writes and close. Safe to call twice."""
         ...

@@ -37,7 +37,9 @@ def test_the_default_tools_cost_less_than_four_thousand_tokens(tmp_path: Path) -
         ],
         ensure_ascii=False,
     )
-    assert [tool.definition.name for tool in tools] == list(FACTORIES)
+    names = [tool.definition.name for tool in tools]
+    assert names == [name for name in FACTORIES if name in names]  # those that need no service, in order
+    assert {"terminal", "read_file", "patch", "todo", "clarify"} <= set(names)
     assert len(payload) / 4 < 4_000
 
 

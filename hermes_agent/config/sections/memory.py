@@ -1,5 +1,7 @@
 """`memory`: what is remembered from one conversation to the next."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from hermes_agent.config.sections.base import Section
@@ -18,6 +20,8 @@ class MemorySettings(Section):
     """Characters of USER.md."""
     write_approval: bool = False
     """Put every change into a queue that the person approves."""
+    when_full: Literal["refuse", "evict"] = "refuse"
+    """When an entry does not fit: tell the agent to tidy up, or drop the oldest entries."""
     nudge_interval: int = Field(default=10, ge=0)
     """User turns between reviews of what should be remembered; 0 turns them off."""
     provider: str = ""
