@@ -1,0 +1,411 @@
+"""`Connection`: one server, owned by one task for as long as the program runs.
+
+The task connects, keeps the session, and cleans up, all by itself, because what it enters must be left
+in the task that entered it. Everybody else only asks for the client and waits. ::
+
+    idle ──call──> connecting ──> ready ──gone, idle, reload──> idle or connecting
+                       │
+                       └──failed──> waiting (1, 2, 4 … 60 s) ──> connecting, or parked until the next call
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from hermes_agent.config.sections.mcp import McpServerSettings
+from hermes_agent.core.loading import load
+from hermes_agent.core.mcp import McpServerStatus, McpState
+from hermes_agent.core.tool import ToolContext, ToolResult
+from hermes_agent.mcp.catalogue import Catalogue
+from hermes_agent.mcp.errors import (
+    McpAuthError,
+    McpConnectionLostError,
+    McpError,
+    McpRequestError,
+    McpUnavailableError,
+)
+from hermes_agent.mcp.ports import McpPorts, ServerAuth
+
+FIRST_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 60.0
+MAX_RETRIES = 5
+"""Retries by itself; after that the next call tries again."""
+BREAKER_FAILURES = 3
+BREAKER_SECONDS = 60.0
+"""After this many failures within this time calls fail at once for as long."""
+
+_log = logging.getLogger(__name__)
+ValueT = TypeVar("ValueT")
+
+
+class Client(Protocol):
+    """What `client.ServerClient` offers; spelled out here because importing it loads the SDK."""
+
+    catalogue: Catalogue
+    ended: asyncio.Event
+    on_changed: Callable[[], None]
+    refusal: Any
+
+    async def refresh(self) -> Catalogue:
+        """Ask again what the server offers."""
+        ...
+
+    async def call_tool(self, tool: str, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        """Call a tool by the server's own name."""
+        ...
+
+    async def list_resources(self, context: ToolContext) -> ToolResult:
+        """All resources and templates."""
+        ...
+
+    async def read_resource(self, uri: str, context: ToolContext) -> ToolResult:
+        """Read a resource."""
+        ...
+
+    async def list_prompts(self, context: ToolContext) -> ToolResult:
+        """All prompts."""
+        ...
+
+    async def get_prompt(self, prompt: str, arguments: dict[str, str], context: ToolContext) -> ToolResult:
+        """Fill in a prompt."""
+        ...
+
+
+class Connection:
+    """One server. `start` it once, `aclose` it in the end."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: McpServerSettings,
+        ports: McpPorts,
+        on_catalogue: Callable[[Catalogue], None],
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._ports = ports
+        self._on_catalogue = on_catalogue
+        self._auth: ServerAuth | None = None
+        self.state: McpState = "idle"
+        self.detail = ""
+        self._client: Client | None = None
+        self._error: McpError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._over = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
+        self._busy = 0
+        self._last_used = 0.0
+        self._refresh_task: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[bool] | None = None
+        self.connects = 0
+        """How often it was connected."""
+
+    @property
+    def transport(self) -> str:
+        """`stdio` or `http`, for people."""
+        return self.settings.transport or "http" if self.settings.url else "stdio"
+
+    def status(self, catalogue: Catalogue | None) -> McpServerStatus:
+        """How it stands."""
+        return McpServerStatus(
+            self.name,
+            self.state,
+            self.transport,
+            len(catalogue.tools) if catalogue else 0,
+            self.detail,
+            dict(catalogue.rejected) if catalogue else {},
+        )
+
+    def connect(self) -> None:
+        """Connect in the background if it is not connected."""
+        if self._task is None:
+            self._auth = self._ports.make_auth(self.name, self.settings) if self.settings.url else None
+            self._task = asyncio.create_task(self._own(), name=f"mcp-{self.name}")
+        self._wanted.set()
+
+    async def client(self) -> Client:
+        """The connected client; waits for a connection that is being made.
+
+        Raises:
+            McpUnavailableError: There is none within `connect_timeout`, or it failed too often just now.
+            McpAuthError: Somebody must sign in first.
+        """
+        if self._client is not None:
+            return self._client
+        self._check_breaker()
+        self._error = None
+        self.connect()
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout + 1):
+                return await self._connected()
+        except TimeoutError as error:
+            raise self._timed_out() from error
+
+    async def _connected(self) -> Client:
+        while True:
+            if self._client is not None:
+                return self._client
+            if self._error is not None:
+                raise self._error
+            await self._changed.wait()
+
+    async def use(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
+        """Do something with the client.
+
+        A lost connection is made again; the action is repeated if the server cannot have seen it, if it
+        does no harm (`may_repeat`), or after a new credential.
+
+        Raises:
+            McpError: It failed.
+        """
+        self._busy += 1
+        try:
+            return await self._attempt(action, may_repeat=may_repeat)
+        finally:
+            self._busy -= 1
+            self._last_used = time.monotonic()
+
+    async def _attempt(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
+        for attempt in (1, 2):
+            client = await self.client()
+            refusals = client.refusal.count
+            was_ended = client.ended.is_set()
+            try:
+                return await action(client)
+            except (McpRequestError, McpConnectionLostError) as error:
+                status = client.refusal.status if client.refusal.count != refusals else 0
+                if status == 401 or (status == 403 and "insufficient_scope" in client.refusal.challenge):
+                    if attempt == 2 or not await self.auth_failed(status, client.refusal.challenge):
+                        raise McpAuthError(self.name, f"It answered with HTTP {status}") from error
+                elif isinstance(error, McpConnectionLostError):
+                    # Whatever ended it (a 404 for the session, a crash): a new connection is needed.
+                    is_unseen = was_ended or status == 404
+                    self.reconnect()
+                    if attempt == 2 or not (may_repeat or is_unseen):
+                        self._count_failure()
+                        raise
+                else:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def auth_failed(self, status: int, challenge: str) -> bool:
+        """The server refused our credential. However many calls say so at once, it is renewed once.
+
+        Returns:
+            True if there is a new one; then the connection is made again.
+        """
+        if self._auth is None:
+            fresh = await asyncio.to_thread(self._ports.refresh, self.name, self.settings)
+            if fresh == self.settings:
+                self._needs_login(f"It answered with HTTP {status}")
+                return False
+            self.reconnect()
+            return True
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew(self._auth, status, challenge))
+            self._renewing.add_done_callback(self._renewed)
+        return await asyncio.shield(self._renewing)
+
+    async def _renew(self, auth: ServerAuth, status: int, challenge: str) -> bool:
+        try:
+            is_renewed = await auth.auth_failed(status, challenge)
+        except McpAuthError as error:
+            self._needs_login(error.why or "")
+            return False
+        if is_renewed:
+            self.reconnect()
+        else:
+            self._needs_login(f"It answered with HTTP {status}")
+        return is_renewed
+
+    def _renewed(self, task: asyncio.Task[bool]) -> None:
+        self._renewing = None
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("mcp server %s: renewing its credential failed: %s", self.name, task.exception())
+
+    def reconnect(self) -> None:
+        """Leave the session and make a new one when it is needed (at once if somebody waits)."""
+        self._client = None
+        self._over.set()
+
+    async def settled(self) -> None:
+        """Wait until it is known whether the connection that is being made comes about."""
+        while self.state in ("idle", "connecting"):
+            await self._changed.wait()
+
+    def reset(self) -> None:
+        """Forget failures: the next call tries again."""
+        self._failures.clear()
+        self._error = None
+        self.connect()
+
+    async def aclose(self) -> None:
+        """Leave the session, end the process, end the task. Safe to call twice."""
+        if self._refresh_task is not None:
+            self._refresh_task.cancel()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        self._set("idle")
+
+    # -- the owning task
+
+    async def _own(self) -> None:
+        retries = 0
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            connects = self.connects
+            error = await self._serve()
+            if error is None:
+                retries = 0
+                continue
+            retries = 1 if self.connects != connects else retries + 1
+            self._fail(error)
+            if isinstance(error, McpAuthError) or retries > MAX_RETRIES:
+                continue
+            delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (retries - 1))
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wanted.wait()
+            except TimeoutError:
+                self._wanted.set()
+
+    async def _serve(self) -> McpError | None:
+        """Connect, and stay until the session is over. Returns what went wrong, None if nothing did."""
+        self._set("connecting")
+        try:
+            self.settings = await asyncio.to_thread(self._ports.refresh, self.name, self.settings)
+            open_session = await asyncio.to_thread(load, "hermes_agent.mcp.opening:open_session")
+            async with asyncio.timeout(self.settings.connect_timeout) as limit:
+                async with open_session(self.name, self.settings, self._ports, self._auth) as client:
+                    limit.reschedule(None)
+                    self._ready(client)
+                    try:
+                        await self._stay(client)
+                    finally:
+                        self._client = None
+                        client.on_changed = _nothing
+                        # A deadline again: a server that does not let go must not hold us for ever.
+                        limit.reschedule(asyncio.get_running_loop().time() + 30)
+        except TimeoutError:
+            return self._timed_out()
+        except McpError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the task's top handler: it must outlive any server
+            mapped: McpError = load("hermes_agent.mcp.opening:as_error")(self.name, error)
+            return mapped
+        return None
+
+    def _ready(self, client: Client) -> None:
+        self._over.clear()
+        self._client = client
+        self._error = None
+        self.connects += 1
+        self._last_used = time.monotonic()
+        client.on_changed = self._tools_changed
+        self._on_catalogue(client.catalogue)
+        self._set("ready", client.catalogue.server)
+
+    async def _stay(self, client: Client) -> None:
+        ended = asyncio.create_task(client.ended.wait())
+        over = asyncio.create_task(self._over.wait())
+        try:
+            while not (ended.done() or over.done()):
+                await asyncio.wait(
+                    (ended, over), timeout=self._idle_left(), return_when=asyncio.FIRST_COMPLETED
+                )
+                left = self._idle_left()
+                if left is not None and left <= 0:
+                    self._set("idle", "stopped, because it was not used")
+                    return
+        finally:
+            ended.cancel()
+            over.cancel()
+        if self._over.is_set():
+            self._wanted.set()
+        else:
+            raise McpConnectionLostError(self.name, f"MCP server {self.name!r} went away")
+
+    def _idle_left(self) -> float | None:
+        """Seconds until a program counts as unused; None if that does not matter."""
+        if self.settings.url or not self.settings.idle_timeout:
+            return None
+        if self._busy:
+            return self.settings.idle_timeout
+        return self._last_used + self.settings.idle_timeout - time.monotonic()
+
+    def _tools_changed(self) -> None:
+        if self._refresh_task is None or self._refresh_task.done():
+            self._refresh_task = asyncio.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        client = self._client
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                self._on_catalogue(await client.refresh())
+        except TimeoutError:
+            _log.warning("mcp server %s said that its tools changed, but does not list them", self.name)
+        except Exception as error:  # noqa: BLE001 - a background task: what the server lists may be anything
+            _log.warning("mcp server %s: its changed tools cannot be read: %s", self.name, error)
+
+    # -- failures
+
+    def _fail(self, error: McpError) -> None:
+        self._error = error
+        if isinstance(error, McpAuthError):
+            self._set("needs_reauth", error.why or "")
+            return
+        self._count_failure()
+        detail = error.message + (f": {error.why}" if error.why else "")
+        _log.warning("mcp server %s: %s", self.name, detail)
+        self._set("failed", detail)
+
+    def _needs_login(self, why: str) -> None:
+        self._error = McpAuthError(self.name, why)
+        self._set("needs_reauth", why)
+
+    def _count_failure(self) -> None:
+        self._failures.append(time.monotonic())
+
+    def _check_breaker(self) -> None:
+        if len(self._failures) < BREAKER_FAILURES:
+            return
+        newest, oldest = self._failures[-1], self._failures[0]
+        left = newest + BREAKER_SECONDS - time.monotonic()
+        if newest - oldest <= BREAKER_SECONDS and left > 0:
+            raise McpUnavailableError(
+                self.name,
+                f"MCP server {self.name!r} failed {BREAKER_FAILURES} times in a row; "
+                f"it is left alone for {left:.0f} s more",
+                why=self.detail or None,
+                remedy=f"hermes mcp test {self.name} shows what is wrong; /reload-mcp tries at once.",
+            )
+
+    def _timed_out(self) -> McpUnavailableError:
+        return McpUnavailableError(
+            self.name,
+            f"MCP server {self.name!r} was not connected within {self.settings.connect_timeout:g} s",
+            remedy=f"hermes mcp test {self.name} shows more; "
+            f"mcp_servers.{self.name}.connect_timeout waits longer.",
+        )
+
+    def _set(self, state: McpState, detail: str = "") -> None:
+        self.state, self.detail = state, detail
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _nothing() -> None:
+    pass

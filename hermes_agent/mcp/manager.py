@@ -1,0 +1,214 @@
+"""`McpManager`: all servers of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from hermes_agent.config.sections.mcp import McpServerSettings, McpSettings
+from hermes_agent.core.mcp import McpServerStatus
+from hermes_agent.core.tool import Tool, ToolResult
+from hermes_agent.mcp.catalogue import Catalogue, CatalogueCache
+from hermes_agent.mcp.connection import Connection
+from hermes_agent.mcp.errors import McpUnavailableError
+from hermes_agent.mcp.offering import Offer, offer
+from hermes_agent.mcp.ports import McpPorts
+from hermes_agent.mcp.search import deferred
+from hermes_agent.mcp.tools import Action, McpTool
+
+REFRESH_DELAY_SECONDS = 2.0
+"""Servers whose tools are known connect this late, so that they do not slow down a start."""
+
+_log = logging.getLogger(__name__)
+
+
+class McpManager:
+    """Owns a connection per enabled server. Construction does nothing; `start` returns at once."""
+
+    def __init__(
+        self,
+        servers: Mapping[str, McpServerSettings],
+        ports: McpPorts,
+        common: McpSettings | None = None,
+        *,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ports = ports
+        self._common = common or McpSettings()
+        self._cache = CatalogueCache(ports.cache)
+        self._on_close = on_close
+        self._connections: dict[str, Connection] = {}
+        self._catalogues: dict[str, Catalogue] = {}
+        self._offers: dict[str, Offer] = {}
+        self._disabled: tuple[str, ...] = ()
+        self._learned = asyncio.Event()
+        self._starter: asyncio.TimerHandle | None = None
+        self._is_started = False
+        self._adopt(servers)
+
+    def _adopt(self, servers: Mapping[str, McpServerSettings]) -> None:
+        self._disabled = tuple(sorted(name for name, each in servers.items() if not each.enabled))
+        for name, settings in sorted(servers.items()):
+            if not settings.enabled:
+                continue
+            self._connections[name] = Connection(
+                name,
+                settings,
+                self._ports,
+                lambda catalogue, name=name: self._learn(name, catalogue),  # type: ignore[misc]
+            )
+            known = self._cache.read(name, settings)
+            if known is not None:
+                self._catalogues[name] = known
+
+    def start(self) -> None:
+        """Connect in the background: now where tools are unknown, a little later elsewhere."""
+        if self._is_started:
+            return
+        self._is_started = True
+        for name, connection in self._connections.items():
+            if name not in self._catalogues:
+                connection.connect()
+        self._starter = asyncio.get_running_loop().call_later(REFRESH_DELAY_SECONDS, self._connect_all)
+
+    def _connect_all(self) -> None:
+        for connection in self._connections.values():
+            if connection.connects == 0:
+                connection.connect()
+
+    def tools(self, only: Iterable[str] | None = None) -> tuple[Tool, ...]:
+        """Tools for a new session, in a stable order: those of servers whose tools are known.
+
+        Args:
+            only: Names of servers; None means all.
+        """
+        wanted = set(self._connections if only is None else only)
+        tools: list[McpTool] = []
+        for name in sorted(self._connections):
+            if name in wanted:
+                tools += self._offer(name).tools
+        return deferred(_without_doubles(tools), self._common.max_schema_tokens)
+
+    async def discovered(self, only: Iterable[str] | None = None) -> tuple[Tool, ...]:
+        """The same, but waits up to `discovery_timeout` for servers whose tools are not known yet."""
+        wanted = set(self._connections if only is None else only)
+        self.start()
+        try:
+            async with asyncio.timeout(self._common.discovery_timeout):
+                while any(self._is_awaited(name) for name in wanted):
+                    self._learned.clear()
+                    waiting = [
+                        asyncio.create_task(self._connections[name].settled())
+                        for name in wanted
+                        if self._is_awaited(name)
+                    ]
+                    try:
+                        await asyncio.wait(
+                            [*waiting, learned := asyncio.create_task(self._learned.wait())],
+                            return_when=asyncio.FIRST_COMPLETED,
+                        )
+                    finally:
+                        for task in (*waiting, learned):
+                            task.cancel()
+        except TimeoutError:
+            late = ", ".join(sorted(name for name in wanted if self._is_awaited(name)))
+            _log.warning("mcp: %s did not list tools in time; the next session will have them", late)
+        return self.tools(wanted)
+
+    def _is_awaited(self, name: str) -> bool:
+        connection = self._connections.get(name)
+        return (
+            connection is not None
+            and name not in self._catalogues
+            and connection.state in ("idle", "connecting")
+        )
+
+    def has_unknown(self, only: Iterable[str] | None = None) -> bool:
+        """Whether `discovered` could find more than `tools`."""
+        names = self._connections if only is None else only
+        return any(name in self._connections and name not in self._catalogues for name in names)
+
+    async def use(self, server: str, action: Action, *, may_repeat: bool) -> ToolResult:
+        """Do something with a connected server; raises `McpError`."""
+        connection = self._connections.get(server)
+        if connection is None:
+            raise McpUnavailableError(
+                server,
+                f"MCP server {server!r} is not configured any more",
+                remedy="Its tools go away with the next session, or with /reload-mcp.",
+            )
+        return await connection.use(action, may_repeat=may_repeat)
+
+    def statuses(self) -> Sequence[McpServerStatus]:
+        """How every server stands, by name."""
+        rows = [
+            *(self._status(name, each) for name, each in self._connections.items()),
+            *(McpServerStatus(name, "disabled", "") for name in self._disabled),
+        ]
+        return tuple(sorted(rows, key=lambda row: row.name))
+
+    def _status(self, name: str, connection: Connection) -> McpServerStatus:
+        found = self._offer(name)
+        status = connection.status(self._catalogues.get(name))
+        return McpServerStatus(
+            status.name, status.state, status.transport, len(found.tools), status.detail, found.rejected
+        )
+
+    def connection(self, server: str) -> Connection:
+        """One server's connection. Raises `KeyError`."""
+        return self._connections[server]
+
+    async def reload(self, servers: Mapping[str, McpServerSettings]) -> Sequence[McpServerStatus]:
+        """Adopt another configuration: connect to every server anew and wait for what they list."""
+        await self._close_connections()
+        self._catalogues.clear()
+        self._offers.clear()
+        self._connections.clear()
+        self._adopt(servers)
+        self._catalogues.clear()
+        self._is_started = False
+        await self.discovered()
+        for name, connection in self._connections.items():
+            if name not in self._catalogues:
+                # What is slow or down keeps the tools it had; calls say what is wrong.
+                known = self._cache.read(name, connection.settings)
+                if known is not None:
+                    self._catalogues[name] = known
+        return self.statuses()
+
+    async def aclose(self) -> None:
+        """Disconnect from all servers and end their processes. Safe to call twice."""
+        await self._close_connections()
+        on_close, self._on_close = self._on_close, lambda: None
+        await asyncio.to_thread(on_close)
+
+    async def _close_connections(self) -> None:
+        if self._starter is not None:
+            self._starter.cancel()
+            self._starter = None
+        if self._connections:
+            await asyncio.gather(*(connection.aclose() for connection in self._connections.values()))
+
+    def _learn(self, name: str, catalogue: Catalogue) -> None:
+        self._catalogues[name] = catalogue
+        self._offers.pop(name, None)
+        if self._cache.write(name, self._connections[name].settings, catalogue):
+            for tool, reason in self._offer(name).rejected.items():
+                _log.warning("mcp server %s: tool %r is left out: %s", name, tool, reason)
+        self._learned.set()
+
+    def _offer(self, name: str) -> Offer:
+        if name not in self._offers:
+            catalogue = self._catalogues.get(name)
+            if catalogue is None:
+                return Offer()
+            self._offers[name] = offer(
+                name, self._connections[name].settings, catalogue, self, self._ports.find_orders
+            )
+        return self._offers[name]
+
+
+def _without_doubles(tools: Sequence[McpTool]) -> tuple[McpTool, ...]:
+    """Servers `a-b` and `a.b` may give two tools one name: the first keeps it."""
+    return tuple({tool.definition.name: tool for tool in reversed(tools)}.values())[::-1]

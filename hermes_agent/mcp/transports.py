@@ -1,0 +1,160 @@
+"""Opens the way to a server: a program, Streamable HTTP, or the older SSE.
+
+A `Link` is a pair of message streams and what is known of the way they took. Redirects stay within the
+server's origin, and nothing is sent to any other address (the SDK sees to both).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import httpx2
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from hermes_agent.config.sections.mcp import McpServerSettings
+from hermes_agent.mcp.errors import McpUnavailableError
+from hermes_agent.mcp.ports import McpPorts, ServerAuth
+from hermes_agent.mcp.stdio import Program, open_stdio, server_environment
+
+MAX_EVENT_BYTES = 64 << 20
+SECONDS_BETWEEN_BYTES = 300.0
+"""A stream of events may be silent this long."""
+
+TransportName: TypeAlias = Literal["stdio", "http", "sse"]
+
+
+@dataclass
+class Refusal:
+    """The newest answer of a remote server that was an error.
+
+    Attributes:
+        count: How many there were; tells whether one came since.
+    """
+
+    status: int = 0
+    challenge: str = ""
+    count: int = 0
+
+
+@dataclass
+class Link:
+    """Streams to a server.
+
+    Attributes:
+        describe: What its process said or how it ended; empty if there is none.
+        refusal: Filled while the link is used.
+    """
+
+    read_stream: Any
+    write_stream: Any
+    describe: Callable[[], str] = field(default=lambda: "")
+    refusal: Refusal = field(default_factory=Refusal)
+
+
+def transport_names(settings: McpServerSettings) -> tuple[TransportName, ...]:
+    """Ways to try, in order."""
+    if not settings.url:
+        return ("stdio",)
+    if settings.transport:
+        return (settings.transport,)
+    if urlsplit(settings.url).path.rstrip("/").endswith("/sse"):
+        return ("sse", "http")
+    return ("http", "sse")
+
+
+@asynccontextmanager
+async def open_link(
+    name: str,
+    settings: McpServerSettings,
+    ports: McpPorts,
+    transport: TransportName,
+    auth: ServerAuth | None,
+    refusal: Refusal,
+) -> AsyncGenerator[Link]:
+    """Open one way to a server.
+
+    Raises:
+        McpUnavailableError: The program cannot be started, or the settings cannot be used.
+    """
+    if transport == "stdio":
+        program = Program(
+            settings.command,
+            tuple(settings.args),
+            server_environment(ports.child_environment, _texts(settings.env)),
+            _directory(settings.cwd) or str(ports.cwd),
+        )
+        async with open_stdio(name, program, ports) as (streams, describe):
+            yield Link(*streams, describe, refusal)
+        return
+
+    def make_client(
+        headers: dict[str, str] | None = None,  # noqa: ARG001 - ours are final
+        timeout: httpx2.Timeout | None = None,  # noqa: ARG001
+        auth: httpx2.Auth | None = None,  # noqa: ARG001
+    ) -> httpx2.AsyncClient:
+        return _http_client(name, settings, own_auth, refusal)
+
+    own_auth = auth
+    if transport == "sse":
+        async with sse_client(settings.url, httpx_client_factory=make_client) as (read_stream, write_stream):
+            yield Link(read_stream, write_stream, refusal=refusal)
+        return
+    async with (
+        make_client() as client,
+        streamable_http_client(
+            settings.url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
+        ) as http_streams,
+    ):
+        yield Link(*http_streams, refusal=refusal)
+
+
+def _http_client(
+    name: str, settings: McpServerSettings, auth: ServerAuth | None, refusal: Refusal
+) -> httpx2.AsyncClient:
+    async def note(response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            refusal.status = response.status_code
+            refusal.challenge = response.headers.get("www-authenticate", "")
+            refusal.count += 1
+
+    http_auth = cast("httpx2.Auth | None", auth.http_auth() if auth is not None else None)
+    try:
+        return httpx2.AsyncClient(
+            headers=_texts(settings.headers),
+            auth=http_auth,
+            verify=_tls(settings),
+            timeout=httpx2.Timeout(min(30.0, settings.connect_timeout), read=SECONDS_BETWEEN_BYTES),
+            event_hooks={"response": [note]},
+        )
+    except (OSError, ValueError, ssl.SSLError) as error:
+        raise McpUnavailableError(
+            name, f"MCP server {name!r}: its TLS settings cannot be used", why=str(error)
+        ) from error
+
+
+def _tls(settings: McpServerSettings) -> ssl.SSLContext | bool:
+    if settings.ssl_verify and not settings.client_cert:
+        return True
+    context = ssl.create_default_context()
+    if not settings.ssl_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.client_cert:
+        key = Path(settings.client_key).expanduser() if settings.client_key else None
+        context.load_cert_chain(Path(settings.client_cert).expanduser(), key)
+    return context
+
+
+def _directory(text: str) -> str:
+    return str(Path(text).expanduser()) if text else ""
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
