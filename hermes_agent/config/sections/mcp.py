@@ -56,6 +56,27 @@ class McpOAuthSettings(Section):
     """Name to register."""
     timeout: float = Field(default=300, gt=0)
     """Seconds to wait for the browser."""
+    issuer: str = ""
+    """Authorization server that `client_id` belongs to; its secret goes nowhere else."""
+    grant_type: Literal["authorization_code", "client_credentials"] = "authorization_code"
+    """`client_credentials` signs in without a person."""
+    token_endpoint_auth_method: Literal[
+        "",
+        "none",
+        "client_secret_post",
+        "client_secret_basic",
+        "client_secret_jwt",
+        "private_key_jwt",
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+    ] = ""
+    """How the client authenticates; empty follows the authorization server."""
+    private_key: str = ""
+    """PEM file that signs for `private_key_jwt`."""
+    private_key_id: str = ""
+    """Its `kid`."""
+    client_metadata_url: str = ""
+    """Address of our client metadata document, the client id where servers take such."""
 
 
 class McpServerSettings(Section):
