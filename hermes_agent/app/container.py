@@ -160,15 +160,19 @@ class App:
 
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         """Tools of these toolsets, in a stable order."""
-        services = ToolServices(sessions=self._store)
+        services = ToolServices(
+            sessions=self._store, jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home)
+        )
         return build_tools(toolsets, self.settings, self.home, self.redactor, services)
 
-    def make_environment(self, session_id: str, on_progress: Callable[[str], None]) -> Environment:
-        """The place where a session's commands run; nothing is started yet."""
+    def make_environment(
+        self, session_id: str, on_progress: Callable[[str], None], *, cwd: Path | None = None
+    ) -> Environment:
+        """The place where a session's commands run; nothing is started yet. `cwd` replaces `terminal.cwd`."""
         terminal = self.settings.terminal
         return open_environment(
             terminal,
-            cwd=Path(terminal.cwd).expanduser().absolute(),
+            cwd=(cwd or Path(terminal.cwd)).expanduser().absolute(),
             child_env=self.environ.child_environment(terminal.env_passthrough),
             session_id=session_id,
             on_progress=on_progress,

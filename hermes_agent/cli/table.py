@@ -25,6 +25,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("tools", "Show or choose the tools the agent may use"),
     _entry("sessions", "List, search, show, rename, export and delete conversations"),
     _entry("gateway", "Run the service: messaging platforms, API, scheduled jobs"),
+    _entry("cron", "Schedule jobs and see what became of them"),
     _entry("config", "Show, explain and change settings"),
     _entry("doctor", "Check the installation and say how to mend it"),
     _entry("logs", "Show the log files"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hermes_agent.core.jobs import JobDesk
+from hermes_agent.core.memory import Memory
 from hermes_agent.core.session import SessionStore
+from hermes_agent.core.skills import Skills
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,12 @@ class ToolServices:
 
     Attributes:
         sessions: Stored conversations (`session_search`).
+        memory: What outlives a conversation (`memory`).
+        skills: Folders of instructions (`skills_list`, `skill_view`, `skill_manage`).
+        jobs: Scheduled jobs (`cronjob`).
     """
 
     sessions: SessionStore | None = None
+    memory: Memory | None = None
+    skills: Skills | None = None
+    jobs: JobDesk | None = None

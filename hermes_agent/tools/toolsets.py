@@ -31,11 +31,18 @@ FACTORIES: dict[str, str] = {
     "search_files": "hermes_agent.tools.search_files:build",
     "todo": "hermes_agent.tools.todo:build",
     "clarify": "hermes_agent.tools.clarify:build",
+    "memory": "hermes_agent.tools.memory:build",
+    "session_search": "hermes_agent.tools.session_search:build",
+    "skills_list": "hermes_agent.tools.skills:build_list",
+    "skill_view": "hermes_agent.tools.skills:build_view",
+    "skill_manage": "hermes_agent.tools.skills:build_manage",
+    "cronjob": "hermes_agent.tools.cronjob:build",
 }
 """Tool name to its factory (`ToolSetup -> Tool`), in the order in which models see them."""
 
 _CORE = tuple(FACTORIES)
 _UNATTENDED = tuple(name for name in _CORE if name != "clarify")
+_IN_JOBS = tuple(name for name in _UNATTENDED if name != "cronjob")
 
 TOOLSETS: dict[str, tuple[str, ...]] = {
     # leaf sets
@@ -43,6 +50,10 @@ TOOLSETS: dict[str, tuple[str, ...]] = {
     "file": ("read_file", "write_file", "patch", "search_files"),
     "todo": ("todo",),
     "clarify": ("clarify",),
+    "memory": ("memory",),
+    "session_search": ("session_search",),
+    "skills": ("skills_list", "skill_view", "skill_manage"),
+    "cronjob": ("cronjob",),
     # composed sets
     "debugging": ("terminal", "process", "read_file", "write_file", "patch", "search_files"),
     "safe": ("read_file", "search_files", "todo", "clarify"),
@@ -60,14 +71,15 @@ TOOLSETS: dict[str, tuple[str, ...]] = {
     "hermes-matrix": _CORE,
     "hermes-dingtalk": _CORE,
     "hermes-api-server": _UNATTENDED,
-    "hermes-acp": _UNATTENDED,
+    "hermes-acp": _IN_JOBS,
+    "hermes-cron": _IN_JOBS,
     "hermes-webhook": ("clarify",),
 }
 """Toolset name to the tools in it."""
 
 WITHOUT_TOOLS: tuple[str, ...] = (
     *("web", "search", "x_search", "vision", "video", "image_gen", "video_gen", "computer_use", "moa"),
-    *("skills", "browser", "cronjob", "messaging", "tts", "memory", "context_engine", "session_search"),
+    *("browser", "messaging", "tts", "context_engine"),
     *("code_execution", "delegation", "homeassistant", "kanban", "discord", "discord_admin", "yuanbao"),
     *("feishu_doc", "feishu_drive", "spotify"),
 )

@@ -1,0 +1,97 @@
+"""The scheduler as a service of the gateway process, and for `hermes cron tick`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hermes_agent.agent.service import AgentService
+from hermes_agent.app.container import App
+from hermes_agent.core.outbox import Outbox, Outgoing
+from hermes_agent.core.platform import ChatAddress
+from hermes_agent.scheduler.jobs import JobBook
+from hermes_agent.scheduler.runner import JobRunner
+from hermes_agent.scheduler.service import Scheduler
+from hermes_agent.store.occurrences import SqliteLedger
+from hermes_agent.store.outbox import SqliteOutbox
+from hermes_agent.store.store import SqliteStore
+
+if TYPE_CHECKING:
+    from hermes_agent.app.gateway import GatewayProcess
+
+
+async def make_service(process: GatewayProcess) -> Scheduler:
+    """The scheduler; runs always, because jobs can be added at any time."""
+    scheduler = await make_scheduler(process.app)
+
+    async def wake(_request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        scheduler.wake()
+        return {}
+
+    process.control.register("cron.wake", wake)
+    return scheduler
+
+
+async def make_scheduler(app: App) -> Scheduler:
+    """A scheduler over the app's home."""
+    store = cast("SqliteStore", await app.store())
+    runner = JobRunner(
+        app.home,
+        app.settings.cron,
+        partial(_service_in, app),
+        partial(deliver, app, SqliteOutbox(store)),
+        app.environ.child_environment(app.settings.terminal.env_passthrough),
+    )
+    return Scheduler(JobBook(app.home), SqliteLedger(store), runner, app.settings.cron)
+
+
+async def _service_in(app: App, cwd: Path | None) -> AgentService:
+    service = await app.service()
+    if cwd is None:
+        return service
+    make_environment = partial(app.make_environment, cwd=cwd)
+    return service.with_ports(lambda ports: replace(ports, make_environment=make_environment))
+
+
+async def deliver(app: App, outbox: Outbox, target: str, text: str, job: Mapping[str, Any]) -> str | None:
+    """Queue a job's text for `platform`, `platform:chat[:thread]`, `origin` or `all`.
+
+    Returns:
+        Why it could not be queued, or None.
+    """
+    addresses = _addresses(app, target, job)
+    if not addresses:
+        return "no such chat: set a home channel (/sethome), or name platform:chat"
+    for address in addresses:
+        key = f"cron:{job['id']}:{job.get('due_at', 0)}:{address}"
+        await outbox.put(Outgoing(key=key, address=address, text=text, kind="cron"))
+    return None
+
+
+def _addresses(app: App, target: str, job: Mapping[str, Any]) -> list[ChatAddress]:
+    if target == "origin":
+        origin = job.get("origin") or {}
+        if not origin.get("platform") or not origin.get("chat_id"):
+            return []
+        return [ChatAddress(origin["platform"], str(origin["chat_id"]), str(origin.get("thread_id") or ""))]
+    if target == "all":
+        homes = [_home(app, name) for name in app.settings.platforms]
+        return [home for home in homes if home is not None]
+    platform, _, chat = target.partition(":")
+    if chat:
+        chat_id, _, thread = chat.partition(":")
+        return [ChatAddress(platform, chat_id, thread)]
+    home = _home(app, platform)
+    return [home] if home is not None else []
+
+
+def _home(app: App, platform: str) -> ChatAddress | None:
+    settings = app.settings.platforms.get(platform)
+    channel = settings.home_channel if settings is not None else None
+    if channel is not None and channel.chat_id:
+        return ChatAddress(platform, channel.chat_id, channel.thread_id)
+    named = app.environ.get(f"{platform.upper()}_HOME_CHANNEL")
+    return ChatAddress(platform, named) if named else None
