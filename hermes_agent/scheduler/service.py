@@ -179,7 +179,7 @@ class Scheduler:
             # The next occurrence is set before this one runs, so that a crash cannot make it run twice.
             await self._save(job, lambda saved: advance(saved, max(due, now)))
         self._running[job_id] = self._running.get(job_id, 0) + 1
-        task = asyncio.create_task(self._run_one(dict(job), due), name=f"cron-{job_id}")
+        task = asyncio.create_task(self._run_one({**job, "due_at": due}, due), name=f"cron-{job_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return 1
