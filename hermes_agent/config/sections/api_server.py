@@ -20,3 +20,5 @@ class ApiServerSettings(Section):
     """Origins of web pages that may call the server; empty allows none."""
     model_name: str = "hermes-agent"
     """Name under which the agent is listed as a model."""
+    metrics: bool = False
+    """Offer counters for Prometheus at `/metrics` (with the key)."""
