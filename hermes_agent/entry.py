@@ -50,6 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
 
 
+def acp(argv: list[str] | None = None) -> int:
+    """Run `hermes acp`: the command `hermes-acp`, which editors start."""
+    return main(["acp", *(sys.argv[1:] if argv is None else argv)])
+
+
 def _flushed(code: int) -> int:
     """Flush now, so that the interpreter has nothing left to complain about at exit."""
     try:
