@@ -127,7 +127,7 @@ class ReplyAssembler:
                 self._reasoning.append(text)
                 events.append(ReasoningChunk(text))
                 continue
-            if not self._text:
+            if not self._text and self._reasoning:
                 text = text.lstrip()  # models put blank lines between reasoning and answer
             if text:
                 self._text.append(text)

@@ -405,7 +405,14 @@ PROVIDERS: tuple[Provider, ...] = (
         auth="none",
         is_local=True,
     ),
-    Provider("custom", "Own endpoint", "", auth="none", is_automatic=False),
+    Provider(
+        "custom",
+        "Own endpoint",
+        "",
+        base_url_names=("OPENAI_BASE_URL",),
+        auth="none",
+        is_automatic=False,
+    ),
     Provider(
         "demo",
         "Demo model (offline)",

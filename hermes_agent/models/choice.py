@@ -146,6 +146,9 @@ class _Chooser:
                 and self._has_key(provider)
             ):
                 return provider
+        own = get_provider("custom")
+        if self._environment_url(own):
+            return own
         raise ProviderSetupError(
             "No model provider is set up",
             why="No key was found in the environment or in .env.",
@@ -204,9 +207,13 @@ class _Chooser:
         provider_url = (override.base_url if override else "") or self._environment_url(provider)
         base_url = configured_url or provider_url or provider.base_url
         if not base_url:
+            variable = next(iter(provider.base_url_names), "")
             raise ProviderSetupError(
                 f"{provider.id} needs an address",
-                remedy=f"Set model.base_url (with model.provider: {provider.id}) in config.yaml.",
+                remedy=(
+                    f"{f'Set {variable} in the environment, or ' if variable else 'Set '}"
+                    f"model.base_url (with model.provider: {provider.id}) in config.yaml."
+                ),
             )
         base_url = _checked(base_url, provider.id)
         if not model:
@@ -227,6 +234,8 @@ class _Chooser:
         is_own = any(each and _same_origin(base_url, each) for each in own) or not provider.base_url
         if is_own and provider.id != "custom":
             return provider.key_names
+        if provider.id == "custom" and provider_url and _same_origin(base_url, provider_url):
+            return ("OPENAI_API_KEY",)  # named together with OPENAI_BASE_URL, as the OpenAI tools do
         other = provider_of_host(base_url)
         return other.key_names if other is not None and _same_origin(base_url, other.base_url) else ()
 

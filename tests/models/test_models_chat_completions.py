@@ -733,3 +733,11 @@ async def test_a_request_that_takes_too_long_altogether_is_ended() -> None:
         with pytest.raises(ModelTimeoutError, match=r"was not done within 0\.2 s"):
             await ask(model, HI)
         await model.aclose()
+
+
+async def test_a_blank_before_the_rest_of_a_cut_answer_is_kept() -> None:
+    async with loopback(sse(delta(" and the rest", "stop"))) as server:
+        model = ChatCompletionsModel(endpoint(server.url))
+        reply = await ask(model, HI)
+        await model.aclose()
+    assert reply.text == " and the rest"

@@ -401,3 +401,19 @@ def test_a_provider_that_needs_a_sign_in_says_so_or_uses_its_token(provider: str
     home.auth_file.write_text(json.dumps({"providers": {provider: {"tokens": {"access_token": "token"}}}}))
     found = resolve_target(Settings({}), Environ({}), provider=provider, home=home)
     assert [each.secret for each in found.credentials] == ["token"]
+
+
+def test_an_endpoint_for_once_comes_from_the_environment() -> None:
+    once = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    assert who(variables=once, provider="custom", model="m").base_url == "http://127.0.0.1:9/v1"
+    assert who(variables=once, model="m").provider == "custom"
+    assert who(variables={**once, **ROUTER}).provider == "openrouter"
+    keyed = resolve_target(
+        Settings({}), Environ({**once, **ROUTER, "OPENAI_API_KEY": "o"}), provider="custom", model="m"
+    )
+    assert [each.secret for each in keyed.credentials] == ["o"]
+    elsewhere = target(
+        {"model": {"provider": "custom", "base_url": "http://127.0.0.1:8/v1", "default": "m"}},
+        {**once, "OPENAI_API_KEY": "o"},
+    )
+    assert [each.secret for each in elsewhere.credentials] == [""]
