@@ -23,6 +23,7 @@ from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.events import RunFinished
+from hermes_agent.core.mcp import McpControl, McpServerStatus
 from hermes_agent.core.messages import Message
 from hermes_agent.core.model import Model, ReasoningEffort
 from hermes_agent.core.session import SessionRecord, SessionStore
@@ -75,6 +76,10 @@ async def _no_sections(_record: SessionRecord) -> Sequence[str]:
     return ()
 
 
+async def _no_late_tools(_toolsets: Sequence[str]) -> Sequence[Tool] | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class AgentPorts:
     """What the agent needs from the layers beside it.
@@ -93,6 +98,9 @@ class AgentPorts:
             session, when its prompt is built.
         run_observers: Told about every run of stored sessions after it ended; they must not raise and
             must not wait for anything slow (start a task instead).
+        late_tools: Toolset names to all tools, asked once per session before its first request; None if
+            `make_tools` gave them all.
+        mcp: The MCP servers.
     """
 
     store: SessionStore
@@ -106,6 +114,8 @@ class AgentPorts:
     toolsets_for: Callable[[str], Sequence[str]]
     prompt_sections: Callable[[SessionRecord], Awaitable[Sequence[str]]] = field(default=_no_sections)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
+    late_tools: Callable[[Sequence[str]], Awaitable[Sequence[Tool] | None]] = field(default=_no_late_tools)
+    mcp: McpControl | None = None
 
 
 class AgentService:
@@ -136,7 +146,7 @@ class AgentService:
                 user_id=options.user_id,
                 last_active_at=now,
             )
-            return await self._open(record, model, tools, options)
+            return await self._open(record, model, toolsets, tools, options)
         record = await self._ports.store.create(
             source=options.source,
             model=model.info.label,
@@ -145,7 +155,7 @@ class AgentService:
             model_config={"provider": model.info.provider, "toolsets": list(toolsets)},
             session_id=options.session_id,
         )
-        session = await self._open(record, model, tools, options)
+        session = await self._open(record, model, toolsets, tools, options)
         if options.history:
             await session.append(options.history)
         return session
@@ -167,7 +177,7 @@ class AgentService:
         toolsets = options.toolsets or (
             [str(name) for name in stored] if isinstance(stored, list) else self._toolsets(options)
         )
-        session = await self._open(record, model, self._ports.make_tools(toolsets), options)
+        session = await self._open(record, model, toolsets, self._ports.make_tools(toolsets), options)
         if record.ended_at is not None:
             await self._ports.store.reopen(record.id)
         return session
@@ -193,7 +203,12 @@ class AgentService:
         return options.toolsets if options.toolsets is not None else self._ports.toolsets_for(options.source)
 
     async def _open(
-        self, record: SessionRecord, model: Model, tools: Sequence[Tool], options: SessionOptions
+        self,
+        record: SessionRecord,
+        model: Model,
+        toolsets: Sequence[str],
+        tools: Sequence[Tool],
+        options: SessionOptions,
     ) -> Session:
         max_turns = options.max_turns or self.settings.agent.max_turns
         if max_turns < 1:
@@ -246,6 +261,8 @@ class AgentService:
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
                     lock=lambda child: self._ports.lock(child, options.source),
+                    late_tools=lambda: self._ports.late_tools(toolsets),
+                    reload_tools=lambda: self._reload_tools(toolsets),
                 )
             )
             session.max_turns = max_turns
@@ -253,6 +270,12 @@ class AgentService:
             # From here on the session owns the lock; until here an error releases it.
             session.own(held.pop_all())
         return session
+
+    async def _reload_tools(
+        self, toolsets: Sequence[str]
+    ) -> tuple[Sequence[McpServerStatus], Sequence[Tool]]:
+        statuses = await self._ports.mcp.reload() if self._ports.mcp is not None else ()
+        return statuses, self._ports.make_tools(toolsets)
 
     async def _build_prompt(
         self,

@@ -22,6 +22,7 @@ from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
 from hermes_agent.core.events import Notice, RunFinished
+from hermes_agent.core.mcp import McpServerStatus
 from hermes_agent.core.messages import (
     AssistantMessage,
     Message,
@@ -50,6 +51,9 @@ class SessionParts:
         history: What was said before, if it is not stored.
         cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
         lock: Locks the child session that a compaction opens.
+        late_tools: Asked once, before the first request: all tools, if some were not known when the session
+            was opened; None if nothing changes.
+        reload_tools: Reloads the MCP servers; gives how they stand and all tools.
     """
 
     record: SessionRecord
@@ -70,6 +74,8 @@ class SessionParts:
     warnings: list[str] = field(default_factory=list)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
     lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
+    late_tools: Callable[[], Awaitable[Sequence[Tool] | None]] | None = None
+    reload_tools: Callable[[], Awaitable[tuple[Sequence[McpServerStatus], Sequence[Tool]]]] | None = None
 
 
 class Session:
@@ -236,7 +242,10 @@ class Session:
         await self._parts.store.discard_draft(self.id)
 
     async def ensure_prompt(self) -> str:
-        """The frozen system prompt; built and stored at the first run."""
+        """The frozen system prompt; built and stored at the first run. The tools are final after it too."""
+        late_tools, self._parts.late_tools = self._parts.late_tools, None
+        if late_tools is not None and (tools := await late_tools()) is not None:
+            self.use_tools(tools)
         if not self.system_prompt:
             self.system_prompt = await self._parts.build_prompt()
             if self._parts.is_stored:
@@ -244,6 +253,37 @@ class Session:
                     self.id, system_prompt=self.system_prompt, model=self.model.info.label
                 )
         return self.system_prompt
+
+    def use_tools(self, tools: Sequence[Tool]) -> None:
+        """Offer these tools from the next request on; changes the prompt prefix."""
+        self.tool_definitions = tuple(tool.definition for tool in tools)
+        self.tool_runner.use_tools(tools)
+
+    async def reload_mcp(self) -> Sequence[McpServerStatus]:
+        """Reload the MCP servers and adopt their tools (`/reload-mcp`); gives how they stand.
+
+        Raises:
+            SessionBusyError: A run is going on.
+            ConfigError: The configuration cannot be used; everything stays as it was.
+        """
+        if self.current_run is not None:
+            raise SessionBusyError("A run is going on", remedy="/stop it first.")
+        if self._parts.reload_tools is None:
+            return ()
+        statuses, tools = await self._parts.reload_tools()
+        self._parts.late_tools = None
+        before = {tool.name for tool in self.tool_definitions}
+        self.use_tools(tools)
+        after = {tool.name for tool in self.tool_definitions}
+        if self._messages and before != after:
+            gone, new = ", ".join(sorted(before - after)), ", ".join(sorted(after - before))
+            self.add_note(
+                "The MCP servers were reloaded."
+                + (f" New tools: {new}." if new else "")
+                + (f" Tools that are gone: {gone}." if gone else "")
+            )
+        self.count_context(0)
+        return statuses
 
     @property
     def fixed_tokens(self) -> int:

@@ -57,6 +57,21 @@ async def compress(session: Session, focus: str = "") -> str:
     )
 
 
+async def reload_mcp(session: Session) -> str:
+    """`/reload-mcp`: read the configuration of MCP servers again, connect anew, adopt their tools.
+
+    Raises:
+        SessionBusyError: A run is going on.
+        ConfigError: The configuration cannot be used; everything stays as it was.
+    """
+    statuses = await session.reload_mcp()
+    if not statuses:
+        return (
+            "No MCP servers are configured. Add one: hermes mcp add NAME --command PROGRAM or --url ADDRESS"
+        )
+    return "\n".join(f"- {status.line}" for status in statuses)
+
+
 def usage_text(session: Session) -> str:
     """`/usage`: tokens, requests and cost so far."""
     usage = session.usage

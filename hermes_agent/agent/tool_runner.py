@@ -92,6 +92,10 @@ class ToolRunner:
         self._gate = gate
         self._notify = notify
 
+    def use_tools(self, tools: Sequence[Tool]) -> None:
+        """Offer these tools instead."""
+        self._tools = {tool.definition.name: tool for tool in tools}
+
     async def run_batch(self, calls: Sequence[ToolCall], run: Run) -> list[ToolMessage]:
         """Run all calls; one message each, in order.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.app.mcp import McpServers, is_mcp_name
 from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
@@ -47,6 +48,7 @@ class App:
         self._service: AgentService | None = None
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
+        self.mcp = McpServers(self.home, lambda: self.config, lambda: self.redactor, self._sampling_model)
 
     @classmethod
     def load(
@@ -90,8 +92,11 @@ class App:
                 read_soul=self.read_soul,
                 remember_rules=self._remember_rules,
                 toolsets_for=self.toolsets_for,
+                late_tools=self._late_tools,
+                mcp=self.mcp,
             )
             self._service = AgentService(self.settings, ports)
+            await self.mcp.start()
         return self._service
 
     async def open_session(
@@ -117,7 +122,7 @@ class App:
         record = await self._find(resume, continue_latest, options.source)
         session = await (service.create(options) if record is None else service.resume(record, options))
         if options.toolsets:
-            missing = select_tools(options.toolsets, self.settings.custom_toolsets).unavailable
+            missing = select_tools(_without_mcp(options.toolsets), self.settings.custom_toolsets).unavailable
             if missing:
                 session.warnings.append(f"This version has no tools for: {', '.join(missing)}")
         self._sessions.append(session)
@@ -163,7 +168,23 @@ class App:
         services = ToolServices(
             sessions=self._store, jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home)
         )
-        return build_tools(toolsets, self.settings, self.home, self.redactor, services)
+        own = build_tools(_without_mcp(toolsets), self.settings, self.home, self.redactor, services)
+        return (*own, *self.mcp.tools(toolsets))
+
+    async def _late_tools(self, toolsets: Sequence[str]) -> Sequence[Tool] | None:
+        """All tools, once MCP servers whose tools were not known when the session opened have listed them."""
+        late = await self.mcp.late_tools(toolsets)
+        return None if late is None else self.make_tools(toolsets)
+
+    def _sampling_model(self, name: str) -> Model:
+        """The model that answers for an MCP server; an empty name means `auxiliary.mcp`."""
+        if not name:
+            return self.make_auxiliary("mcp", self.make_model())
+        key = f"mcp {name}"
+        if key not in self._auxiliary:
+            provider, _, model = name.rpartition(":")
+            self._auxiliary[key] = self.make_model(provider or None, model)
+        return self._auxiliary[key]
 
     def make_environment(
         self, session_id: str, on_progress: Callable[[str], None], *, cwd: Path | None = None
@@ -208,9 +229,14 @@ class App:
         for session in self._sessions:
             await session.aclose()
         self._sessions.clear()
+        await self.mcp.aclose()
         for model in self._auxiliary.values():
             await model.aclose()
         self._auxiliary.clear()
         if self._store is not None:
             store, self._store = self._store, None
             await store.aclose()
+
+
+def _without_mcp(toolsets: Sequence[str]) -> list[str]:
+    return [name for name in toolsets if not is_mcp_name(name.strip())]
