@@ -13,6 +13,7 @@ from pathlib import Path
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.mcp import McpServers, is_mcp_name
+from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.loader import LoadedConfig, load
@@ -163,10 +164,18 @@ class App:
             self._auxiliary[task] = resolve_auxiliary(settings, self.environ, task, home=self.home)
         return self._auxiliary[task]
 
+    def auxiliary_model(self, task: str) -> Model:
+        """The model for a small job that belongs to no conversation. Raises `ProviderSetupError`."""
+        if task not in self._auxiliary:
+            self._auxiliary[task] = self.make_auxiliary(task, self.make_model())
+        return self._auxiliary[task]
+
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         """Tools of these toolsets, in a stable order."""
         services = ToolServices(
-            sessions=self._store, jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home)
+            sessions=self._store,
+            jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home),
+            web=web_ports(self),
         )
         own = build_tools(_without_mcp(toolsets), self.settings, self.home, self.redactor, services)
         return (*own, *self.mcp.tools(toolsets))
@@ -179,7 +188,7 @@ class App:
     def _sampling_model(self, name: str) -> Model:
         """The model that answers for an MCP server; an empty name means `auxiliary.mcp`."""
         if not name:
-            return self.make_auxiliary("mcp", self.make_model())
+            return self.auxiliary_model("mcp")
         key = f"mcp {name}"
         if key not in self._auxiliary:
             provider, _, model = name.rpartition(":")

@@ -8,6 +8,7 @@ from hermes_agent.core.jobs import JobDesk
 from hermes_agent.core.memory import Memory
 from hermes_agent.core.session import SessionStore
 from hermes_agent.core.skills import Skills
+from hermes_agent.core.web import WebPorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,11 @@ class ToolServices:
         memory: What outlives a conversation (`memory`).
         skills: Folders of instructions (`skills_list`, `skill_view`, `skill_manage`).
         jobs: Scheduled jobs (`cronjob`).
+        web: Keys and limits of the web (`web_search`, `web_extract`).
     """
 
     sessions: SessionStore | None = None
     memory: Memory | None = None
     skills: Skills | None = None
     jobs: JobDesk | None = None
+    web: WebPorts | None = None

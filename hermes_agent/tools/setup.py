@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.tools import TerminalSettings, ToolOutputSettings
 from hermes_agent.core.services import ToolServices
 from hermes_agent.core.tool import Tool
+
+if TYPE_CHECKING:
+    from hermes_agent.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class ToolSetup:
         output: The `tool_output` section.
         clarify_timeout_seconds: How long a question to the person stays open.
         services: Ports of other layers.
+        settings: All settings, for sections that a tool reads when it is first used.
     """
 
     home: Home
@@ -29,6 +33,7 @@ class ToolSetup:
     output: ToolOutputSettings = field(default_factory=ToolOutputSettings)
     clarify_timeout_seconds: float = 600.0
     services: ToolServices = field(default_factory=ToolServices)
+    settings: Settings | None = None
 
 
 ToolFactory: TypeAlias = Callable[[ToolSetup], Tool | None]

@@ -37,6 +37,10 @@ FACTORIES: dict[str, str] = {
     "skill_view": "hermes_agent.tools.skills:build_view",
     "skill_manage": "hermes_agent.tools.skills:build_manage",
     "cronjob": "hermes_agent.tools.cronjob:build",
+    "web_search": "hermes_agent.tools.web.tools:build_search",
+    "web_extract": "hermes_agent.tools.web.tools:build_extract",
+    "delegate_task": "hermes_agent.tools.delegate:build",
+    "execute_code": "hermes_agent.tools.execute_code:build",
 }
 """Tool name to its factory (`ToolSetup -> Tool`), in the order in which models see them."""
 
@@ -54,6 +58,10 @@ TOOLSETS: dict[str, tuple[str, ...]] = {
     "session_search": ("session_search",),
     "skills": ("skills_list", "skill_view", "skill_manage"),
     "cronjob": ("cronjob",),
+    "web": ("web_search", "web_extract"),
+    "search": ("web_search",),
+    "delegation": ("delegate_task",),
+    "code_execution": ("execute_code",),
     # composed sets
     "debugging": ("terminal", "process", "read_file", "write_file", "patch", "search_files"),
     "safe": ("read_file", "search_files", "todo", "clarify"),
@@ -73,14 +81,14 @@ TOOLSETS: dict[str, tuple[str, ...]] = {
     "hermes-api-server": _UNATTENDED,
     "hermes-acp": _IN_JOBS,
     "hermes-cron": _IN_JOBS,
-    "hermes-webhook": ("clarify",),
+    "hermes-webhook": ("clarify", "web_search", "web_extract"),
 }
 """Toolset name to the tools in it."""
 
 WITHOUT_TOOLS: tuple[str, ...] = (
-    *("web", "search", "x_search", "vision", "video", "image_gen", "video_gen", "computer_use", "moa"),
+    *("x_search", "vision", "video", "image_gen", "video_gen", "computer_use", "moa"),
     *("browser", "messaging", "tts", "context_engine"),
-    *("code_execution", "delegation", "homeassistant", "kanban", "discord", "discord_admin", "yuanbao"),
+    *("homeassistant", "kanban", "discord", "discord_admin", "yuanbao"),
     *("feishu_doc", "feishu_drive", "spotify"),
 )
 """Names that existing configurations may list and for which this version has no tools."""
@@ -166,6 +174,7 @@ def build_tools(
         output=settings.tool_output,
         clarify_timeout_seconds=settings.agent.clarify_timeout,
         services=services or ToolServices(),
+        settings=settings,
     )
     built = (build_tool(name, setup, redactor) for name in select_tools(names, custom).tools)
     return tuple(tool for tool in built if tool is not None)
