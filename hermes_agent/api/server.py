@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -38,20 +38,30 @@ class _Uvicorn(uvicorn.Server):
         self._tell()
 
 
+async def _nothing() -> None:
+    pass
+
+
 class ApiServer:
     """Serves until it is cancelled. See `core.surface.Service`.
 
     Args:
         make_ports: Gives the ports with the settings as they are now; called at each start.
         on_reload: Called when the settings have changed.
+        on_end: Releases what the ports hold, after each run.
     """
 
     name = "api"
 
     def __init__(
-        self, make_ports: Callable[[], ApiPorts], *, on_reload: Callable[[], None] = lambda: None
+        self,
+        make_ports: Callable[[], ApiPorts],
+        *,
+        on_reload: Callable[[], None] = lambda: None,
+        on_end: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._make_ports = make_ports
+        self._on_end = on_end
         self._on_reload = on_reload
         self._application: Application | None = None
         self._health = Health("starting")
@@ -94,6 +104,7 @@ class ApiServer:
             serving.cancel()
             listener.close()
             self._application = None
+            await self._on_end()
 
     async def drain(self) -> None:
         """Refuse new runs and wait for the others."""

@@ -13,7 +13,6 @@ import yaml
 from hermes_agent import __version__
 from hermes_agent.agent.service import AgentPorts, AgentService
 from hermes_agent.api.ports import ApiPorts
-from hermes_agent.api.server import ApiServer
 from hermes_agent.app.container import App
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.model import Model, ModelEvent, ModelInfo, ModelRequest
@@ -24,6 +23,7 @@ from hermes_agent.models.resolve import describe
 from hermes_agent.tools.toolsets import TOOLSETS, select_tools
 
 if TYPE_CHECKING:
+    from hermes_agent.api.server import ApiServer
     from hermes_agent.app.gateway import GatewayProcess
 
 TOOLS_SECONDS = 30.0
@@ -42,7 +42,11 @@ async def make_service(process: GatewayProcess) -> Service | None:
 def make_server(app: App) -> ApiServer:
     """The API server for an app."""
     backend = _Backend(app)
-    return ApiServer(backend.ports, on_reload=backend.forget)
+    # Late: a gateway without this server should not import Starlette and uvicorn.
+    server: ApiServer = load_late("hermes_agent.api.server:ApiServer")(
+        backend.ports, on_reload=backend.forget, on_end=backend.aclose
+    )
+    return server
 
 
 class SharedModel:
@@ -65,6 +69,10 @@ class SharedModel:
 
     async def aclose(self) -> None:
         """Nothing: the owner closes the model."""
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._model.aclose()
 
 
 class _Backend:
@@ -104,6 +112,14 @@ class _Backend:
     def forget(self) -> None:
         """The settings have changed."""
         self._source = None
+
+    async def aclose(self) -> None:
+        """Close models and the store; they open again at their next use."""
+        models = list(self._models.values())
+        self._models.clear()
+        for model in models:
+            await model.close()
+        await self._store.aclose()
 
     async def service(self) -> AgentService:
         """The app's service, with shared models and tools; another one after a reload."""

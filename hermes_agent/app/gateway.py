@@ -27,7 +27,10 @@ from hermes_agent.core.surface import Service
 
 _LOG = logging.getLogger(__name__)
 
-FACTORIES: tuple[str, ...] = ("hermes_agent.app.cron:make_service",)
+FACTORIES: tuple[str, ...] = (
+    "hermes_agent.app.api:make_service",
+    "hermes_agent.app.cron:make_service",
+)
 """What the process runs, in the order of starting (import strings)."""
 
 EXIT_RESTART = 75

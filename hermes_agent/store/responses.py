@@ -36,7 +36,6 @@ class ApiDatabase:
         self.path = path
         self._writer: Writer | None = None
         self._opening = asyncio.Lock()
-        self._is_closed = False
 
     async def save(self, response: StoredResponse, *, conversation: str | None = None) -> None:
         """Add or replace; the least recently used responses beyond the limit are forgotten."""
@@ -87,8 +86,7 @@ class ApiDatabase:
         return await self._run(partial(runs.purge, before=before))
 
     async def aclose(self) -> None:
-        """Finish pending writes and close."""
-        self._is_closed = True
+        """Finish pending writes and close; a later use opens the file again."""
         async with self._opening:
             writer, self._writer = self._writer, None
         if writer is not None:
