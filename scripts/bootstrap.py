@@ -427,37 +427,35 @@ def synchronise(uv: str, profile: str, *, reinstall: bool) -> None:
 
 
 def run_uv(command: list[str], environment: dict[str, str]) -> None:
-    """Run uv: with its progress bars on a terminal, silent elsewhere unless it fails."""
-    if sys.stderr.isatty() and command[1] == "sync":
-        process = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
-            check=False,
-        )
-        output = ""
-    else:
-        process = subprocess.run(
-            [*command, "--quiet"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        output = process.stdout
+    """Run uv; what it does is shown on a terminal, without the list of everything it installed.
+
+    Raises:
+        SetupError: It failed.
+    """
+    is_shown = sys.stderr.isatty() and command[1] == "sync"
+    output: list[str] = []
+    with subprocess.Popen(
+        command if is_shown else [*command, "--quiet"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # a pipe makes uv write plain lines
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.append(line.rstrip())
+            if is_shown and not line.startswith((" + ", " - ", " ~ ")):
+                print(f"  {line.strip()}", file=sys.stderr, flush=True)
     if process.returncode == 0:
         return
     if process.returncode < 0:
         raise KeyboardInterrupt
     lines = [f"uv could not prepare the environment (exit {process.returncode})"]
-    lines += output.strip().splitlines()[-15:]
-    if not output or any(sign in output.lower() for sign in NETWORK_SIGNS):
+    lines += [] if is_shown else output[-15:]
+    if not output or any(sign in line.lower() for line in output for sign in NETWORK_SIGNS):
         lines += [
             "If there is no network: the first start needs it once, to fetch the libraries.",
             PROXY_ADVICE,

@@ -51,7 +51,7 @@ def from_environment(environ: Environ, names: Iterable[str]) -> list[Credential]
 def from_auth_file(path: Path, provider: str, environ: Environ) -> list[Credential]:
     """The provider's entries of `credential_pool`, and its signed-in token, lowest priority number first.
 
-    A missing, unreadable or broken file gives none; `hermes auth` is where that is reported.
+    A missing, unreadable or broken file gives none; `hermes doctor` is where that is reported.
     """
     data = _read(path)
     entries = _mapping(data.get("credential_pool")).get(provider)

@@ -168,7 +168,7 @@ class PoolModel:
             assert last is None or isinstance(last, ModelAuthError)
             return last or ModelAuthError(
                 f"{self._info.provider} refused all {len(self._credentials)} keys",
-                remedy="Replace them: hermes auth list, hermes auth remove, hermes auth add",
+                remedy="Replace them in .env (hermes config env-path) or in credential_pool of auth.json.",
             )
         wait = min(state.resting_until for state in self.states.values()) - self._clock()
         kind = type(last) if isinstance(last, ModelRateLimitError | ModelQuotaError) else ModelRateLimitError
@@ -179,7 +179,7 @@ class PoolModel:
             retry_after_seconds=max(wait, LONGEST_WAIT_SECONDS + 1) if wait > 0 else None,
             diagnostics=last.diagnostics if last else None,
             why=last.why if last else "Each has met its limit.",
-            remedy="Wait, add another key (hermes auth add), or choose another provider: hermes model",
+            remedy="Wait, add another key to .env, or choose another provider: hermes model",
         )
 
     async def aclose(self) -> None:

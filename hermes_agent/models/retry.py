@@ -122,7 +122,7 @@ def too_long(error: ModelError, asked: float) -> ModelError:
         partial_text=error.partial_text,
         diagnostics=error.diagnostics,
         why=error.why,
-        remedy="Wait, add another key (hermes auth add), or choose another provider: hermes model",
+        remedy="Wait, add another key to .env, or choose another provider: hermes model",
     )
 
 

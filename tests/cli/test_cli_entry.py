@@ -44,9 +44,10 @@ def test_the_version_works_next_to_other_options(cli: CommandLine) -> None:
 
 def test_help_imports_no_command_and_no_heavy_library(cli: CommandLine) -> None:
     code = (
-        "import sys, os; from hermes_agent.cli.main import main; main(['--help'], os.environ);"
+        "import sys, os; before = set(sys.modules);"
+        "from hermes_agent.cli.main import main; main(['--help'], os.environ);"
         "bad = {'rich', 'prompt_toolkit', 'pydantic', 'yaml', 'openai', 'httpx', 'asyncio', 'sqlite3'};"
-        "print('LOADED', sorted(bad & set(sys.modules)),"
+        "print('LOADED', sorted(bad & (set(sys.modules) - before)),"
         " [m for m in sys.modules if m.startswith('hermes_agent.cli.commands')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

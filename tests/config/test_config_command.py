@@ -357,9 +357,10 @@ def test_a_read_only_home_is_a_clear_error(shell: Shell, monkeypatch: pytest.Mon
 def test_nothing_heavy_is_imported(shell: Shell) -> None:
     shell.write("model: a/b\nterminal: {backend: docker}\n")
     code = (
-        "import sys, os\nfrom hermes_agent.cli.main import main\nmain(['config'], os.environ)\n"
+        "import sys, os\nbefore = set(sys.modules)  # coverage may have loaded some\n"
+        "from hermes_agent.cli.main import main\nmain(['config'], os.environ)\n"
         "heavy = {'rich', 'ruamel', 'openai', 'httpx', 'prompt_toolkit', 'docker', 'sqlite3', 'asyncio'}\n"
-        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+        "heavy &= set(sys.modules) - before\nsys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
