@@ -17,15 +17,16 @@ from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
 from hermes_agent.agent.judge import ModelJudge
 from hermes_agent.agent.personalities import get_personality
-from hermes_agent.agent.prompt import PromptParts, build_system_prompt
+from hermes_agent.agent.prompt import PromptParts, build_system_prompt, prompt_blocks
 from hermes_agent.agent.session import Session, SessionParts
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
-from hermes_agent.core.errors import UsageError
+from hermes_agent.core.errors import ConfigError, UsageError
 from hermes_agent.core.events import RunFinished
 from hermes_agent.core.mcp import McpControl, McpServerStatus
+from hermes_agent.core.memory import OWNER
 from hermes_agent.core.messages import Message
-from hermes_agent.core.model import Model, ReasoningEffort
+from hermes_agent.core.model import Model, ReasoningEffort, ToolDefinition
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 
@@ -72,8 +73,25 @@ def _unseen(_line: str) -> None:
     pass
 
 
-async def _no_sections(_record: SessionRecord) -> Sequence[str]:
-    return ()
+@dataclass(frozen=True, slots=True)
+class PromptScope:
+    """Whose prompt is built, and which tools the session offers, by name."""
+
+    record: SessionRecord
+    principal: str
+    tools: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSections:
+    """Further blocks of the prompt in order, each with a heading, and warnings for the person."""
+
+    blocks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+async def _no_sections(_scope: PromptScope) -> PromptSections:
+    return PromptSections()
 
 
 async def _no_late_tools(_toolsets: Sequence[str]) -> Sequence[Tool] | None:
@@ -91,7 +109,7 @@ class AgentPorts:
         make_environment: (session id, what to do with a line for people when getting ready takes long) to
             the place where its commands run.
         lock: (session id, source) to a held lock; raises `SessionBusyError`.
-        read_soul: The text of SOUL.md, or an empty string.
+        read_soul: The text of SOUL.md, or an empty string; raises `ConfigError`.
         remember_rules: Stores approval rules for good.
         toolsets_for: Toolset names of a surface.
         prompt_sections: Further blocks of the system prompt (memory, skills index), asked for once per
@@ -112,7 +130,7 @@ class AgentPorts:
     read_soul: Callable[[], str]
     remember_rules: Callable[[Iterable[str]], None]
     toolsets_for: Callable[[str], Sequence[str]]
-    prompt_sections: Callable[[SessionRecord], Awaitable[Sequence[str]]] = field(default=_no_sections)
+    prompt_sections: Callable[[PromptScope], Awaitable[PromptSections]] = field(default=_no_sections)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
     late_tools: Callable[[Sequence[str]], Awaitable[Sequence[Tool] | None]] = field(default=_no_late_tools)
     mcp: McpControl | None = None
@@ -192,12 +210,23 @@ class AgentService:
 
     async def system_prompt(self, options: SessionOptions) -> str:
         """The prompt that a new session opened with these options would get."""
+        return "\n\n".join((await self.prompt_parts(options))[0]) + "\n"
+
+    async def prompt_parts(self, options: SessionOptions) -> tuple[list[str], Sequence[ToolDefinition]]:
+        """What every request of a new session would begin with: blocks of the prompt, and the tools."""
+        toolsets = self._toolsets(options)
+        late = await self._ports.late_tools(toolsets)
+        tools = [tool.definition for tool in (self._ports.make_tools(toolsets) if late is None else late)]
         record = SessionRecord(f"{options.source}-{secrets.token_hex(8)}", options.source, time.time())
         environment = self._ports.make_environment(record.id, _unseen)
         try:
-            return await self._build_prompt(record, environment, options, [])
+            names = frozenset(tool.name for tool in tools)
+            return prompt_blocks(await self._prompt(record, environment, options, names, [])), tools
         finally:
             await environment.aclose()
+
+    def _principal(self, options: SessionOptions) -> str:
+        return OWNER if options.principal in self.settings.memory.owners else options.principal
 
     def _toolsets(self, options: SessionOptions) -> Sequence[str]:
         return options.toolsets if options.toolsets is not None else self._ports.toolsets_for(options.source)
@@ -227,7 +256,8 @@ class AgentService:
             async def build_prompt() -> str:
                 if options.system_prompt is not None:
                     return options.system_prompt
-                return await self._build_prompt(record, environment, options, warnings)
+                names = frozenset(tool.name for tool in session.tool_definitions)
+                return build_system_prompt(await self._prompt(record, environment, options, names, warnings))
 
             session = Session(
                 SessionParts(
@@ -256,7 +286,7 @@ class AgentService:
                     is_stored=options.is_stored,
                     history=options.history,
                     cache_key=options.cache_key,
-                    principal=options.principal,
+                    principal=self._principal(options),
                     reasoning_effort=options.reasoning_effort or settings.model.reasoning_effort,
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
@@ -277,21 +307,29 @@ class AgentService:
         statuses = await self._ports.mcp.reload() if self._ports.mcp is not None else ()
         return statuses, self._ports.make_tools(toolsets)
 
-    async def _build_prompt(
+    async def _prompt(
         self,
         record: SessionRecord,
         environment: Environment,
         options: SessionOptions,
+        tools: frozenset[str],
         warnings: list[str],
-    ) -> str:
-        soul = "" if options.ignores_rules else self._ports.read_soul()
+    ) -> PromptParts:
+        soul = ""
+        if not options.ignores_rules:
+            try:
+                soul = self._ports.read_soul()
+            except ConfigError as error:
+                warnings.append(f"No persona: {': '.join(error.lines)}")
         if soul and (reason := find_orders(soul)) is not None:
             warnings.append(f"SOUL.md contains {reason}; it was used all the same because it is yours.")
         rules = None if options.ignores_rules else await ContextFiles(environment).load(environment.cwd)
         if rules is not None and rules.warning:
             warnings.append(rules.warning)
         name = self.settings.display.personality
-        parts = PromptParts(
+        sections = await self._ports.prompt_sections(PromptScope(record, self._principal(options), tools))
+        warnings.extend(sections.warnings)
+        return PromptParts(
             soul=soul,
             cwd=environment.cwd,
             environment=environment.name,
@@ -300,6 +338,5 @@ class AgentService:
             project_rules_path=rules.path if rules else "",
             project_rules=rules.text if rules else "",
             personality=get_personality(name, self.settings.agent.personalities) if name else "",
-            sections=await self._ports.prompt_sections(record),
+            sections=sections.blocks,
         )
-        return build_system_prompt(parts)

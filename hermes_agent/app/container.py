@@ -21,7 +21,7 @@ from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
-from hermes_agent.core.errors import SessionNotFoundError
+from hermes_agent.core.errors import ConfigFileError, SessionNotFoundError
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.model import Model
 from hermes_agent.core.redaction import Redactor
@@ -213,11 +213,18 @@ class App:
         return toolset_names(self.settings, surface)
 
     def read_soul(self) -> str:
-        """SOUL.md, or an empty string."""
+        """SOUL.md, or an empty string.
+
+        Raises:
+            ConfigFileError: It is there and cannot be read.
+        """
+        path = self.home.soul_file
         try:
-            return self.home.soul_file.read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
+            return path.read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
             return ""
+        except OSError as error:
+            raise ConfigFileError(f"{path} cannot be read", path=path, why=error.strerror) from error
 
     def _lock(self, session_id: str, source: str) -> SessionLock:
         return SessionLock(self.home.run, session_id, source=source)

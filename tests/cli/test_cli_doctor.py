@@ -259,3 +259,24 @@ def test_report_is_readable_in_a_narrow_terminal_without_unicode(cli: CommandLin
     result = cli.run("doctor", COLUMNS="40", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert "FAIL" in result.stdout
     assert result.stdout.isascii()
+
+
+def test_auth_file_is_checked_and_made_private(cli: CommandLine) -> None:
+    _sound(cli)
+    assert "auth.json" not in _report(cli)
+    path = cli.write("auth.json", "{broken")
+    assert "not JSON" in _report(cli)["auth.json"][0]["message"]
+    path.write_text('{"credential_pool": {}}')
+    path.chmod(0o644)
+    assert _report(cli)["auth.json"][0]["status"] == "fail"
+    assert _report(cli, "--fix")["auth.json"][0]["fixed"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_persona_that_cannot_be_read_is_a_warning_here_and_in_the_chat(cli: CommandLine) -> None:
+    _sound(cli)
+    (cli.home / "SOUL.md").mkdir()
+    assert _report(cli)["SOUL.md"][0]["status"] == "warn"
+    shown = cli.run("-z", "hello")
+    assert shown.returncode == 0
+    assert "SOUL.md" in shown.stderr

@@ -21,14 +21,23 @@ CHECKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "State",
         "state",
-        ("check_home", "check_config", "check_env_file", "check_database", "check_logs", "check_locks"),
+        (
+            *("check_home", "check_config", "check_env_file", "check_auth_file", "check_soul"),
+            *("check_database", "check_logs", "check_locks"),
+        ),
     ),
     ("Services", "services", ("check_model", "check_backend")),
     ("Machine", "machine", ("check_programs", "check_terminal", "check_clock")),
 )
 """Heading, module, functions: what `hermes doctor` does, in the order it is shown."""
 
-_LABELS = {"check_config": "config.yaml", "check_env_file": ".env", "check_database": "state.db"}
+_LABELS = {
+    "check_config": "config.yaml",
+    "check_env_file": ".env",
+    "check_auth_file": "auth.json",
+    "check_soul": "SOUL.md",
+    "check_database": "state.db",
+}
 """Names of checks that could not be made, as their findings have them."""
 
 _SIGNS: dict[Status, tuple[str, str, str]] = {

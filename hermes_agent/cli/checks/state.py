@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -171,6 +172,46 @@ def check_env_file(around: Surroundings) -> Iterator[Finding]:
     if not too_open and not parsed.warnings:
         count = len(parsed.values)
         yield Finding(".env", "ok", f"{count} {'variable' if count == 1 else 'variables'}, mode {mode:04o}")
+
+
+def check_auth_file(around: Surroundings) -> Iterator[Finding]:
+    """auth.json, if there is one: readable, private, a map."""
+    path = around.home.auth_file
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Finding("auth.json", "fail", "cannot be read", error.strerror, f"Check it: ls -ld '{path}'")
+        return
+    except ValueError as error:
+        remedy = f"Mend it, or move it away: mv '{path}' '{path}.old'"
+        yield Finding("auth.json", "fail", "is not JSON: its keys are not used", str(error), remedy)
+        return
+    too_open = mode & (0o007 if managed.detect(around.home) else 0o077)
+    if not isinstance(data, dict):
+        yield Finding("auth.json", "fail", "holds no map: its keys are not used")
+    elif too_open and around.is_fixing and managed.detect(around.home) is None:
+        path.chmod(0o600)
+        yield Finding("auth.json", "ok", "is private now (0600)", fixed=True)
+    elif too_open:
+        remedy = f"chmod 600 '{path}', or hermes doctor --fix"
+        yield Finding("auth.json", "fail", f"others can read it (mode {mode:04o})", "It holds keys.", remedy)
+    else:
+        yield Finding("auth.json", "ok", f"mode {mode:04o}")
+
+
+def check_soul(around: Surroundings) -> Iterator[Finding]:
+    """SOUL.md, if there is one: readable."""
+    path = around.home.soul_file
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        remedy = f"Check it: ls -ld '{path}'"
+        yield Finding("SOUL.md", "warn", "cannot be read: it is not used", error.strerror, remedy)
 
 
 def check_database(around: Surroundings) -> Iterator[Finding]:
