@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from hermes_agent.api.access import Key
 from hermes_agent.api.active import ActiveRuns
-from hermes_agent.api.call import Call
+from hermes_agent.api.call import KEEP_ALIVE_SECONDS, Call
 from hermes_agent.api.chat import ChatCompletions
 from hermes_agent.api.conduct import Conductor
 from hermes_agent.api.errors import ApiError, from_hermes
@@ -58,10 +58,15 @@ class _Endpoint:
 
 
 class Application:
-    """Answers HTTP requests."""
+    """Answers HTTP requests.
+
+    Attributes:
+        keep_alive_seconds: A stream that is silent for so long gets a comment.
+    """
 
     def __init__(self, ports: ApiPorts) -> None:
         self.metrics = Metrics()
+        self.keep_alive_seconds = KEEP_ALIVE_SECONDS
         self.runs = ActiveRuns(Sessions(ports), self.metrics.ended)
         self._key = Key(ports.key)
         self._origins = frozenset(origin.rstrip("/") for origin in ports.settings.cors_origins)
@@ -127,6 +132,7 @@ class Application:
     async def handle(self, call: Call, path: str, handler: Handler, *, is_open: bool) -> None:
         """Check the key, run the handler, answer with an error if it fails."""
         self._allow_origin(call)
+        call.keep_alive_seconds = self.keep_alive_seconds
         try:
             if not is_open:
                 call.owner = self._key.check(call.headers)

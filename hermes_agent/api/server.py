@@ -63,7 +63,8 @@ class ApiServer:
         self._make_ports = make_ports
         self._on_end = on_end
         self._on_reload = on_reload
-        self._application: Application | None = None
+        self.application: Application | None = None
+        """What answers, while it runs."""
         self._health = Health("starting")
         self._warning = ""
         self.address = ""
@@ -84,7 +85,7 @@ class ApiServer:
         listener = listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.address = f"http://{host}:{listener.getsockname()[1]}"
-        application = self._application = Application(ports)
+        application = self.application = Application(ports)
 
         def tell() -> None:
             self._health = Health("ok")
@@ -103,13 +104,13 @@ class ApiServer:
             await asyncio.wait({serving}, timeout=_STOP_SECONDS)
             serving.cancel()
             listener.close()
-            self._application = None
+            self.application = None
             await self._on_end()
 
     async def drain(self) -> None:
         """Refuse new runs and wait for the others."""
-        if self._application is not None:
-            await self._application.runs.drain()
+        if self.application is not None:
+            await self.application.runs.drain()
 
     async def reload(self) -> None:
         """New runs use the new settings; address and key need a restart."""
@@ -117,7 +118,7 @@ class ApiServer:
 
     def health(self) -> Health:
         """Whether it listens, and how many runs it has."""
-        application = self._application
+        application = self.application
         if application is None or self._health.state != "ok":
             return self._health
         return Health(
