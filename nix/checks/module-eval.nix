@@ -1,0 +1,1 @@
+{ self, writeText }: writeText "module-eval" ""

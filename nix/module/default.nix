@@ -1,0 +1,145 @@
+# services.hermes-agent: one instance, and as many more as wanted under `instances`.
+{ self }:
+{
+  config,
+  lib,
+  pkgs,
+  options,
+  ...
+}:
+let
+  inherit (lib) mkIf mkMerge types;
+  top = config.services.hermes-agent;
+
+  json = (pkgs.formats.json { }).type;
+  schema = import ./types.nix { inherit lib json; } (lib.importJSON ./settings-schema.json);
+
+  optionsFor =
+    name: cfg:
+    import ./options.nix {
+      inherit
+        lib
+        pkgs
+        self
+        name
+        cfg
+        ;
+      settingsType = schema.settings;
+    };
+
+  build = name: cfg: {
+    inherit name cfg;
+    instance = import ./instance.nix {
+      inherit
+        lib
+        pkgs
+        name
+        cfg
+        ;
+    };
+  };
+
+  single = lib.optional top.enable (build "" top);
+  named = lib.mapAttrsToList build (lib.filterAttrs (_: cfg: cfg.enable) top.instances);
+  all = single ++ named;
+  each = f: mkMerge (map f all);
+
+  checked = map (
+    { name, cfg, instance }:
+    import ./asserts.nix {
+      inherit
+        lib
+        name
+        cfg
+        instance
+        ;
+      inherit (schema) knownKeys;
+      docker = config.virtualisation.docker.enable;
+    }
+  ) all;
+
+  # Secrets that activation scripts put in place are there before ours runs.
+  secretScripts = lib.filter (script: options.system ? activationScripts && config.system.activationScripts ? ${script}) [
+    "setupSecrets"
+    "agenix"
+    "agenixChown"
+  ];
+in
+{
+  options.services.hermes-agent = optionsFor "" top // {
+    instances = lib.mkOption {
+      type = types.attrsOf (
+        types.submodule (
+          { name, config, ... }:
+          {
+            options = optionsFor name config;
+          }
+        )
+      );
+      default = { };
+      description = "Further instances, each with its own user, state and unit `hermes-agent-<name>`.";
+    };
+  };
+
+  config = mkIf (all != [ ]) {
+    assertions = lib.concatMap (c: c.assertions) checked;
+    warnings = lib.concatMap (c: c.warnings) checked;
+
+    users = each (
+      { cfg, ... }:
+      {
+        users = mkMerge (
+          [
+            (mkIf cfg.createUser {
+              ${cfg.user} = {
+                isSystemUser = true;
+                inherit (cfg) group;
+                home = cfg.stateDir;
+                shell = pkgs.bashInteractive;
+              };
+            })
+            (mkIf (cfg.extraPackages != [ ]) { ${cfg.user}.packages = cfg.extraPackages; })
+          ]
+          ++ map (person: { ${person}.extraGroups = [ cfg.group ]; }) cfg.container.hostUsers
+        );
+        groups = mkIf cfg.createUser { ${cfg.group} = { }; };
+      }
+    );
+
+    system.activationScripts = each (
+      { instance, ... }:
+      {
+        "hermes-agent${instance.suffix}" = {
+          deps = [ "users" ] ++ secretScripts;
+          text = instance.activate;
+        };
+      }
+    );
+
+    systemd.tmpfiles.settings = each (
+      { cfg, instance, ... }:
+      {
+        "10-hermes-agent${instance.suffix}" = lib.genAttrs [ cfg.stateDir cfg.workingDirectory ] (_: {
+          d = {
+            mode = "2770";
+            inherit (cfg) user group;
+          };
+        });
+      }
+    );
+
+    systemd.services = each (
+      { cfg, instance, ... }: mkIf (!cfg.container.enable) { "hermes-agent${instance.suffix}" = instance.unit; }
+    );
+
+    environment = mkMerge (
+      map (
+        { cfg, instance, ... }:
+        mkIf cfg.addToSystemPackages {
+          systemPackages = [ instance.package ];
+          variables.HERMES_HOME = instance.home;
+        }
+      ) all
+    );
+  };
+}

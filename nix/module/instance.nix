@@ -1,0 +1,155 @@
+# What an instance becomes: its settings, its activation spec, its unit.
+{
+  lib,
+  pkgs,
+  name,
+  cfg,
+}:
+let
+  suffix = lib.optionalString (name != "") "-${name}";
+  home = "${cfg.stateDir}/.hermes";
+
+  # Null counts as absent.
+  present =
+    value:
+    if lib.isDerivation value then
+      "${value}"
+    else if lib.isAttrs value then
+      lib.mapAttrs (_: present) (lib.filterAttrs (_: inner: inner != null) value)
+    else if lib.isList value then
+      map present value
+    else
+      value;
+
+  filled =
+    server:
+    lib.filterAttrs (_: value: value != null && value != [ ] && value != { }) (
+      server
+      // lib.optionalAttrs (server.tools != null) { tools = filledPart server.tools; }
+      // lib.optionalAttrs (server.sampling != null) { sampling = filledPart server.sampling; }
+    );
+  filledPart = lib.filterAttrs (_: value: value != null && value != [ ]);
+
+  settings = lib.recursiveUpdate (present (
+    lib.recursiveUpdate { agent.restart_drain_timeout = cfg.drainTimeout; } (present cfg.settings)
+  )) (lib.optionalAttrs (cfg.mcpServers != { }) { mcp_servers = lib.mapAttrs (_: filled) cfg.mcpServers; });
+
+  package =
+    if cfg.extraPythonPackages == [ ] && cfg.extraDependencyGroups == [ ] then
+      cfg.package
+    else
+      cfg.package.override {
+        inherit (cfg) extraPythonPackages extraDependencyGroups;
+      };
+
+  pluginName = plugin: plugin.pname or (lib.getName plugin);
+
+  spec = pkgs.writeText "hermes-agent${suffix}-activation.json" (
+    builtins.toJSON {
+      version = 1;
+      instance = name;
+      inherit (cfg) user group environment;
+      state_directory = cfg.stateDir;
+      inherit home;
+      working_directory = cfg.workingDirectory;
+      user_home = if cfg.container.enable then "${cfg.stateDir}/home" else null;
+      settings = if cfg.configFile == null then settings else null;
+      config_file = if cfg.configFile == null then null else "${cfg.configFile}";
+      config_mode = if cfg.addToSystemPackages then "0660" else "0640";
+      environment_files = cfg.environmentFiles;
+      auth_file = if cfg.authFile == null then null else "${cfg.authFile}";
+      auth_file_force_overwrite = cfg.authFileForceOverwrite;
+      documents = lib.mapAttrs (
+        _: document:
+        if builtins.isPath document || lib.isDerivation document then
+          { path = "${document}"; }
+        else
+          { text = document; }
+      ) cfg.documents;
+      plugins = map (plugin: {
+        name = pluginName plugin;
+        path = "${plugin}";
+      }) cfg.extraPlugins;
+      managed = {
+        manager = "NixOS";
+        allow = cfg.allowedSettings;
+      };
+      container_mode =
+        if cfg.container.enable then
+          {
+            inherit (cfg.container) backend;
+            container_name = "hermes-agent${suffix}";
+            exec_user = "hermes";
+            hermes_bin = "/data/current-package/bin/hermes";
+          }
+        else
+          null;
+      host_users = cfg.container.hostUsers;
+    }
+  );
+
+  activate = "${package}/bin/hermes-agent-activate --spec ${spec}";
+in
+{
+  inherit
+    suffix
+    home
+    settings
+    package
+    pluginName
+    spec
+    activate
+    ;
+
+  unit = {
+    description = "hermes-agent${lib.optionalString (name != "") " (${name})"}";
+    documentation = [ "https://github.com/NousResearch/hermes-agent" ];
+    wantedBy = [ "multi-user.target" ];
+    wants = [ "network-online.target" ];
+    # Secrets may be put in place by units of sops-nix or agenix; where there are none this means nothing.
+    after = [
+      "network-online.target"
+      "sops-install-secrets.service"
+      "agenix-install-secrets.service"
+    ]
+    ++ lib.optional cfg.hardening.allowDocker "docker.service";
+    path = [
+      package
+      pkgs.bash
+      pkgs.coreutils
+      pkgs.git
+    ]
+    ++ cfg.extraPackages;
+    environment = {
+      HOME = cfg.stateDir;
+      HERMES_HOME = home;
+      HERMES_MANAGED = "true";
+      MESSAGING_CWD = cfg.workingDirectory;
+    };
+    serviceConfig = {
+      Type = "notify";
+      User = cfg.user;
+      Group = cfg.group;
+      WorkingDirectory = cfg.workingDirectory;
+      UMask = "0007";
+      # As root: secrets may be for root's eyes only. It gives itself up before it writes.
+      ExecStartPre = [ "+${activate} --only-secrets" ];
+      ExecStart = "${package}/bin/hermes gateway run --replace ${lib.escapeShellArgs cfg.extraArgs}";
+      ExecReload = [
+        "+${activate} --only-secrets"
+        "${pkgs.coreutils}/bin/kill -HUP $MAINPID"
+      ];
+      Restart = cfg.restart;
+      RestartSec = cfg.restartSec;
+      # `hermes gateway restart` and /restart end with 75.
+      RestartForceExitStatus = "75";
+      KillMode = "mixed";
+      TimeoutStartSec = 120;
+      TimeoutStopSec = cfg.drainTimeout + 30;
+      LoadCredential = lib.mapAttrsToList (variable: path: "${variable}:${path}") cfg.credentials;
+    }
+    // lib.optionalAttrs (cfg.watchdogSec > 0) { WatchdogSec = cfg.watchdogSec; }
+    // import ./hardening.nix { inherit lib cfg; }
+    // cfg.extraServiceConfig;
+  };
+}
