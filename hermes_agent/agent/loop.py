@@ -106,6 +106,8 @@ class RunLoop:
             await session.ensure_prompt()
             for warning in session.take_warnings():
                 run.emit(Notice(warning, "warning"))
+            for line in session.take_news():
+                run.emit(Notice(line))
             await self._take_turns(run)
             ended = _Ended("completed")
         except _Ended as signal:

@@ -56,6 +56,11 @@ class PromptParts:
 
 def build_system_prompt(parts: PromptParts) -> str:
     """Join the tiers. Pure: equal parts give equal bytes."""
+    return "\n\n".join(prompt_blocks(parts)) + "\n"
+
+
+def prompt_blocks(parts: PromptParts) -> list[str]:
+    """The blocks of the prompt in order. The persona is the first; each other one begins with a heading."""
     blocks = [parts.soul.strip() or DEFAULT_SOUL.strip(), WORKING_RULES]
     if parts.surface:
         blocks.append(parts.surface.strip())
@@ -74,4 +79,4 @@ def build_system_prompt(parts: PromptParts) -> str:
     if parts.date:
         facts.append(f"- Session started: {parts.date}")
     blocks.append("# Surroundings\n" + "\n".join(facts))
-    return "\n\n".join(blocks) + "\n"
+    return blocks

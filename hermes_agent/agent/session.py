@@ -6,9 +6,10 @@ session state and the approvals. Only one run at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hermes_agent.agent.approvals import ApprovalGate
@@ -37,6 +38,9 @@ from hermes_agent.core.tool import SessionScope, Tool
 
 NOTE_PREFIX = "[hermes] "
 """Starts user-role messages that the program wrote itself; they are not an exchange of their own."""
+
+BACKGROUND_GRACE_SECONDS = 2.0
+"""How long closing a session waits for background work (a review) before it is cancelled."""
 
 LOST_RESULT_TEXT = "[no result: hermes stopped before this call finished; it may have had effects]"
 
@@ -96,6 +100,7 @@ class Session:
         self._counted_messages = 0
         self.warnings = parts.warnings
         self.system_prompt = parts.record.system_prompt or ""
+        self.tools: tuple[Tool, ...] = tuple(parts.tools)
         self.tool_definitions: tuple[ToolDefinition, ...] = tuple(tool.definition for tool in parts.tools)
         self.scope = SessionScope(
             parts.record.id,
@@ -110,6 +115,10 @@ class Session:
         self._messages: list[Message] = []
         self._row_ids: list[int] = []
         self._notes: list[str] = []
+        self.on_news: Callable[[str], None] | None = None
+        """Shows people a line between runs; without it lines wait for the next run."""
+        self._news: list[str] = []
+        self._background: set[asyncio.Task[None]] = set()
         self._run: Run | None = None
         self._is_closed = False
         self._held = ExitStack()
@@ -189,6 +198,61 @@ class Session:
         if self.current_run is not None:
             self.current_run.emit(Notice(line))
 
+    def tell(self, line: str) -> None:
+        """Show people a line, now or with the next run; the agent does not read it."""
+        if self.on_news is not None:
+            self.on_news(line)
+        elif self.current_run is not None:
+            self.show(line)
+        else:
+            self._news.append(line)
+
+    def take_news(self) -> list[str]:
+        """Lines that could not be shown yet; each only once."""
+        news, self._news = self._news, []
+        return news
+
+    def add_background(self, work: Coroutine[None, None, None]) -> None:
+        """Do something beside the runs. Closing waits for it only a moment, then cancels it."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def fork(self, tools: Sequence[Tool], *, max_turns: int) -> Session:
+        """A copy in memory with the same prompt prefix, byte for byte. Nothing it says is stored.
+
+        It shares the model and the environment: do not close it, only see to it that its run ends before
+        this session closes.
+
+        Args:
+            tools: What its calls run; their definitions must be those of this session.
+            max_turns: Model requests it may make.
+        """
+        parts = replace(
+            self._parts,
+            record=replace(self.record, system_prompt=self.system_prompt),
+            model=self.model,
+            tools=tools,
+            is_stored=False,
+            history=tuple(self._messages),
+            cache_key=self.cache_key,
+            reasoning_effort=self.reasoning_effort,
+            warnings=[],
+            run_observers=(),
+            late_tools=None,
+            reload_tools=None,
+        )
+        copy = Session(parts)
+        copy.max_turns = max_turns
+        await copy.load()
+        return copy
+
+    async def keep_config(self, **values: object) -> None:
+        """Store values in the free-form part of the session's record."""
+        if self._parts.is_stored:
+            config = {**self.record.model_config, **values}
+            self.record = await self._parts.store.update(self.id, model_config=config)
+
     def add_note(self, text: str) -> None:
         """Tell the agent something with the next message it gets (never rewrites the prefix)."""
         self._notes.append(text)
@@ -256,6 +320,7 @@ class Session:
 
     def use_tools(self, tools: Sequence[Tool]) -> None:
         """Offer these tools from the next request on; changes the prompt prefix."""
+        self.tools = tuple(tools)
         self.tool_definitions = tuple(tool.definition for tool in tools)
         self.tool_runner.use_tools(tools)
 
@@ -401,6 +466,11 @@ class Session:
         if run is not None:
             run.interrupt()
             await run.result()
+        if self._background:
+            _, unfinished = await asyncio.wait(self._background, timeout=BACKGROUND_GRACE_SECONDS)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
         await self._parts.environment.aclose()
         await self.model.aclose()
         if self._parts.is_stored and not self._messages and not self.record.message_count:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.app.learning import Learning
 from hermes_agent.app.mcp import McpServers, is_mcp_name
 from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
@@ -47,6 +48,7 @@ class App:
         self._store: SessionStore | None = None
         self._store_opening = asyncio.Lock()
         self._service: AgentService | None = None
+        self._learning: Learning | None = None
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
         self.mcp = McpServers(self.home, lambda: self.config, lambda: self.redactor, self._sampling_model)
@@ -95,6 +97,8 @@ class App:
                 toolsets_for=self.toolsets_for,
                 late_tools=self._late_tools,
                 mcp=self.mcp,
+                prompt_sections=self.learning.prompt_sections,
+                run_observers=(self.learning.reviewer.observe,),
             )
             self._service = AgentService(self.settings, ports)
             await self.mcp.start()
@@ -170,12 +174,21 @@ class App:
             self._auxiliary[task] = self.make_auxiliary(task, self.make_model())
         return self._auxiliary[task]
 
+    @property
+    def learning(self) -> Learning:
+        """Memory, skills and what looks after them."""
+        if self._learning is None:
+            self._learning = Learning(self.home, self.settings, self.environ, self.redactor, self.store)
+        return self._learning
+
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         """Tools of these toolsets, in a stable order."""
         services = ToolServices(
             sessions=self._store,
             jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home),
             web=web_ports(self),
+            memory=self.learning.memory if self.learning.has_memory else None,
+            skills=self.learning.skills,
         )
         own = build_tools(_without_mcp(toolsets), self.settings, self.home, self.redactor, services)
         return (*own, *self.mcp.tools(toolsets))
@@ -239,12 +252,15 @@ class App:
         self.environ = config.environ
         self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
         self._service = None
+        self._learning = None
 
     async def aclose(self) -> None:
         """Close sessions, then the store. Safe to call twice."""
         for session in self._sessions:
             await session.aclose()
         self._sessions.clear()
+        if self._learning is not None:
+            await self._learning.aclose()
         await self.mcp.aclose()
         for model in self._auxiliary.values():
             await model.aclose()

@@ -59,7 +59,7 @@ def _preview(arguments: Arguments) -> str:
 
 def may_read(record: SessionRecord, principal: str) -> bool:
     """Whether a principal may look into a session: the owner into all, others into their own."""
-    return principal in ("owner", record.user_id)
+    return principal in ("owner", record.user_id, f"{record.source}:{record.user_id}")
 
 
 async def _search(

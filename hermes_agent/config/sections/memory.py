@@ -24,5 +24,7 @@ class MemorySettings(Section):
     """When an entry does not fit: tell the agent to tidy up, or drop the oldest entries."""
     nudge_interval: int = Field(default=10, ge=0)
     """User turns between reviews of what should be remembered; 0 turns them off."""
+    owners: list[str] = Field(default_factory=list)
+    """Chat accounts that share the memory of the command line: `telegram:12345`. Others have their own."""
     provider: str = ""
     """External memory service; empty uses the files only."""

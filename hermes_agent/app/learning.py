@@ -1,0 +1,120 @@
+"""Wires memory, skills, the background review and the curator into the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hermes_agent.agent.review import Reviewer
+from hermes_agent.agent.service import PromptScope, PromptSections
+from hermes_agent.config.environ import Environ
+from hermes_agent.config.paths import Home
+from hermes_agent.config.settings import Settings
+from hermes_agent.core.errors import HermesError
+from hermes_agent.core.loading import load
+from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.session import SessionStore
+
+if TYPE_CHECKING:
+    from hermes_agent.memory.service import FileMemory
+    from hermes_agent.skills.curator import Curator
+    from hermes_agent.skills.service import FileSkills
+
+logger = logging.getLogger(__name__)
+
+BUNDLED_VARIABLE = "HERMES_BUNDLED_SKILLS"
+
+
+class Learning:
+    """What lasts from one session to the next.
+
+    Args:
+        home: The state directory.
+        settings: All settings.
+        environ: Where variables that skills need are looked up.
+        redactor: Keeps secrets out of memory and skills.
+        store: Gives the session store; asked when the first session begins.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        environ: Environ,
+        redactor: Redactor,
+        store: Callable[[], Awaitable[SessionStore]],
+    ) -> None:
+        self._home = home
+        self._settings = settings
+        self._environ = environ
+        self._redactor = redactor
+        self._store = store
+        self._curating: asyncio.Task[None] | None = None
+        self.memory: FileMemory = load("hermes_agent.memory.service:FileMemory")(
+            home, settings.memory, redactor.redact
+        )
+        self.skills = make_skills(home, settings, environ, redactor)
+        self.reviewer = Reviewer(
+            memory_every=settings.memory.nudge_interval, skills_every=settings.skills.creation_nudge_interval
+        )
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether any memory file is switched on."""
+        return self._settings.memory.memory_enabled or self._settings.memory.user_profile_enabled
+
+    async def prompt_sections(self, scope: PromptScope) -> PromptSections:
+        """Memory and the index of skills, as they are now."""
+        self._curate_if_due(await self._idle_seconds())
+        toolsets: dict[str, Sequence[str]] = load("hermes_agent.tools.toolsets:TOOLSETS")
+        offered = frozenset(name for name, tools in toolsets.items() if scope.tools & set(tools))
+        index = await self.skills.index(tools=scope.tools, toolsets=offered)
+        memory, warnings = await self.memory.snapshot(scope.principal) if self.has_memory else ("", ())
+        return PromptSections([index.text, memory], [*index.warnings, *warnings])
+
+    def curator(self) -> Curator:
+        """Looks after the agent's own skills."""
+        made: Curator = load("hermes_agent.skills.curator:Curator")(
+            self._home, self.skills.library, self._settings.curator
+        )
+        return made
+
+    async def _idle_seconds(self) -> float:
+        store = await self._store()
+        recent = await store.list(limit=2)
+        # The newest session is the one that asks.
+        return time.time() - recent[1].last_active_at if len(recent) > 1 else 0.0
+
+    def _curate_if_due(self, idle_seconds: float) -> None:
+        if self._settings.curator.enabled and self._curating is None:
+            self._curating = asyncio.create_task(self._curate(idle_seconds))
+
+    async def _curate(self, idle_seconds: float) -> None:
+        try:
+            await asyncio.to_thread(self._curate_now, idle_seconds)
+        except (HermesError, OSError) as error:
+            logger.warning("the curator could not work: %s", error)
+
+    def _curate_now(self, idle_seconds: float) -> None:
+        curator = self.curator()
+        if curator.is_due(idle_seconds):
+            done = curator.run()
+            logger.info("curated skills: %s", load("hermes_agent.skills.curator:summary")(done))
+
+    async def aclose(self) -> None:
+        """Let a round of the curator end; it takes milliseconds."""
+        task, self._curating = self._curating, None
+        if task is not None:
+            await task
+
+
+def make_skills(home: Home, settings: Settings, environ: Environ, redactor: Redactor) -> FileSkills:
+    """The skills of a state directory."""
+    shipped = environ.get(BUNDLED_VARIABLE)
+    made: FileSkills = load("hermes_agent.skills.service:open_skills")(
+        home, settings.skills, environ.get, redactor.redact, shipped
+    )
+    return made

@@ -1,0 +1,1 @@
+"""Skills: folders of instructions (agentskills.io) that the agent loads when a task fits."""
