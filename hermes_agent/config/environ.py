@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ _SERVICE_VARIABLES = names(
     "CREDENTIALS_DIRECTORY"
 )
 _MIN_SECRET_CHARS = 6
+_CREDENTIAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_CREDENTIAL_BYTES = 100_000
 _NOT_FROM_PROJECTS = (
     "HERMES_",
     "TERMINAL_",
@@ -39,13 +42,14 @@ _NOT_FROM_PROJECTS_END = (
 class Environ:
     """Variables by name.
 
-    Order: the user's `.env`, then the process environment, then the project's `.env` (which only fills
-    gaps). Empty values count as absent. Immutable; `load` again to see changes.
+    Order: credentials that the service manager handed over as files (`$CREDENTIALS_DIRECTORY`), the user's
+    `.env`, then the process environment, then the project's `.env` (which only fills gaps). Empty values count as absent. Immutable; `load` again to see changes.
 
     Args:
         variables: The process environment.
         user: The home's `.env`.
         project: The project's `.env`, already without names it must not set.
+        credentials: What the service manager handed over; always secret.
         user_path: Where `user` was read.
         project_path: Where `project` was read.
         warnings: What was odd about the files, for people.
@@ -57,6 +61,7 @@ class Environ:
         *,
         user: Mapping[str, str] | None = None,
         project: Mapping[str, str] | None = None,
+        credentials: Mapping[str, str] | None = None,
         user_path: Path | None = None,
         project_path: Path | None = None,
         warnings: tuple[str, ...] = (),
@@ -64,6 +69,7 @@ class Environ:
         self._process = {name: value for name, value in (variables or {}).items() if value.strip()}
         self._user = {name: value for name, value in (user or {}).items() if value.strip()}
         self._project = {name: value for name, value in (project or {}).items() if value.strip()}
+        self._credentials = {name: value for name, value in (credentials or {}).items() if value.strip()}
         self._user_path = user_path
         self._project_path = project_path
         self.warnings = warnings
@@ -100,10 +106,13 @@ class Environ:
         if path is not None and path != home.env_file:
             project, notes = _read_project(path)
             warnings.extend(notes)
+        credentials, notes = _read_credentials(process.get("CREDENTIALS_DIRECTORY", ""))
+        warnings.extend(notes)
         return cls(
             process,
             user=taken,
             project=project,
+            credentials=credentials,
             user_path=home.env_file,
             project_path=path,
             warnings=tuple(warnings),
@@ -111,7 +120,7 @@ class Environ:
 
     def get(self, name: str) -> str | None:
         """The value of a variable; None if it is absent or empty."""
-        for source in (self._user, self._process, self._project):
+        for source in (self._credentials, self._user, self._process, self._project):
             value = source.get(name)
             if value is not None:
                 return value.strip() if is_secret_name(name) else value
@@ -119,6 +128,8 @@ class Environ:
 
     def origin(self, name: str) -> str | None:
         """Where the value comes from, for people: a path of a `.env`, or `the environment`."""
+        if name in self._credentials:
+            return "a credential of the service"
         if name in self._user:
             return str(self._user_path or ".env")
         if name in self._process:
@@ -129,7 +140,7 @@ class Environ:
 
     def names(self) -> Iterator[str]:
         """Every name that has a value."""
-        yield from dict.fromkeys((*self._user, *self._process, *self._project))
+        yield from dict.fromkeys((*self._credentials, *self._user, *self._process, *self._project))
 
     def changed_names(self, before: Environ) -> tuple[str, ...]:
         """Names whose values differ from those of an earlier `load`, sorted."""
@@ -138,7 +149,9 @@ class Environ:
 
     def secret_values(self) -> frozenset[str]:
         """Values whose names look secret; those too short to be told from ordinary text are left out."""
-        values: set[str] = set()
+        values = {
+            value.strip() for value in self._credentials.values() if len(value.strip()) >= _MIN_SECRET_CHARS
+        }
         for source in (self._user, self._process, self._project):
             for name, value in source.items():
                 if is_secret_variable(name, value) and len(value.strip()) >= _MIN_SECRET_CHARS:
@@ -157,7 +170,9 @@ class Environ:
         child = {
             name: value
             for name, value in merged.items()
-            if name not in _SERVICE_VARIABLES and not is_secret_variable(name, value)
+            if name not in _SERVICE_VARIABLES
+            and name not in self._credentials
+            and not is_secret_variable(name, value)
         }
         for name in passthrough:
             value = self.get(name)
@@ -167,6 +182,25 @@ class Environ:
 
     def __repr__(self) -> str:
         return f"Environ({len(list(self.names()))} variables)"  # Values may be secret.
+
+
+def _read_credentials(directory: str) -> tuple[dict[str, str], list[str]]:
+    """Files named like variables in the directory of the service's credentials: name to content."""
+    found: dict[str, str] = {}
+    warnings: list[str] = []
+    if not directory:
+        return found, warnings
+    try:
+        for path in sorted(Path(directory).iterdir()):
+            if not _CREDENTIAL_NAME.fullmatch(path.name) or env_file.is_ignored(path.name):
+                continue
+            try:
+                found[path.name] = path.read_bytes()[:_MAX_CREDENTIAL_BYTES].decode().rstrip("\r\n")
+            except (OSError, UnicodeDecodeError):
+                warnings.append(f"The credential {path.name} cannot be read, or is no text")
+    except OSError as error:
+        warnings.append(f"The credentials in {directory} cannot be read: {error.strerror}")
+    return found, warnings
 
 
 def _read_project(path: Path) -> tuple[dict[str, str], list[str]]:
