@@ -43,7 +43,8 @@ class Environ:
     """Variables by name.
 
     Order: credentials that the service manager handed over as files (`$CREDENTIALS_DIRECTORY`), the user's
-    `.env`, then the process environment, then the project's `.env` (which only fills gaps). Empty values count as absent. Immutable; `load` again to see changes.
+    `.env`, then the process environment, then the project's `.env` (which only fills gaps). Empty values
+    count as absent. Immutable; `load` again to see changes.
 
     Args:
         variables: The process environment.
