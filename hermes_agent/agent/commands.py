@@ -142,11 +142,32 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "reload",
         "Read .env again and start fresh with the changed settings",
         "Model and tools",
-        scope="cli",
+        while_running=True,
     ),
     CommandSpec("config", "Show the settings that matter here", "Model and tools", scope="cli"),
     # While it works
     CommandSpec("stop", "Interrupt the agent", "While it works", while_running=True),
+    CommandSpec(
+        "approve",
+        "Let the agent do what it asked for",
+        "While it works",
+        args="[once|session|always]",
+        scope="gateway",
+        while_running=True,
+        choices=("once", "session", "always"),
+    ),
+    CommandSpec(
+        "deny", "Refuse what the agent asked for", "While it works", scope="gateway", while_running=True
+    ),
+    CommandSpec(
+        "background",
+        "Let the agent do this beside the conversation",
+        "While it works",
+        args="<text>",
+        aliases=("bg",),
+        scope="gateway",
+        while_running=True,
+    ),
     CommandSpec(
         "steer",
         "Tell the agent something without stopping it",
@@ -171,6 +192,15 @@ COMMANDS: tuple[CommandSpec, ...] = (
         while_running=True,
         choices=("interrupt", "queue", "steer"),
     ),
+    CommandSpec(
+        "agents",
+        "List the subagents at work, or stop them",
+        "While it works",
+        args="[stop N|stop all]",
+        aliases=("tasks",),
+        while_running=True,
+        choices=("stop",),
+    ),
     # Display
     CommandSpec("copy", "Copy the last answer to the clipboard", "Display", scope="cli", while_running=True),
     CommandSpec("image", "Attach an image to the next message", "Display", args="<file>", scope="cli"),
@@ -193,6 +223,18 @@ COMMANDS: tuple[CommandSpec, ...] = (
     ),
     CommandSpec("redraw", "Draw the screen again", "Display", scope="cli", while_running=True),
     # Other
+    CommandSpec("sethome", "Send unasked messages (scheduled jobs) to this chat", "Other", scope="gateway"),
+    CommandSpec(
+        "platform",
+        "Show, pause or resume a messaging platform",
+        "Other",
+        args="[pause|resume NAME]",
+        scope="gateway",
+        while_running=True,
+        choices=("pause", "resume"),
+    ),
+    CommandSpec("restart", "Restart the gateway", "Other", scope="gateway", while_running=True),
+    CommandSpec("whoami", "Show your id and rights", "Other", scope="gateway", while_running=True),
     CommandSpec("usage", "Tokens and cost of this conversation", "Other", while_running=True),
     CommandSpec("status", "Session, model, directory and context", "Other", while_running=True),
     CommandSpec("help", "What you can type", "Other", args="[command]", while_running=True),

@@ -28,6 +28,7 @@ from hermes_agent.core.surface import Service
 _LOG = logging.getLogger(__name__)
 
 FACTORIES: tuple[str, ...] = (
+    "hermes_agent.app.messaging:make_service",
     "hermes_agent.app.api:make_service",
     "hermes_agent.app.cron:make_service",
 )

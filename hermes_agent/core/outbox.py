@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -41,6 +41,7 @@ class Outgoing:
         text: Markdown.
         reply_to_id: The platform message it answers, or empty.
         buttons: Under the last part, where the platform has buttons.
+        live_entry: The live message that this is the final text of; 0 if it was not streamed.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Outgoing:
     buttons: tuple[Button, ...] = ()
     reply_to_id: str = ""
     is_silent: bool = False
+    live_entry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,28 @@ class Outbox(Protocol):
 class OutboxStore(Outbox, Protocol):
     """For the delivery: every change of state is committed before the next I/O."""
 
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when somebody else in this process queues something."""
+        ...
+
+    def unsubscribe(self) -> None:
+        """Call it no longer."""
+        ...
+
     async def pending(self, platform: str | None = None) -> Sequence[OutboxEntry]:
         """Entries not settled, oldest first."""
         ...
 
     async def put_live(self, message: Outgoing) -> OutboxEntry:
-        """A message that is still being written; an unfinished one of the same key is taken up again."""
+        """Begin a message that is still being written."""
+        ...
+
+    async def live_of(self, prefix: str) -> OutboxEntry | None:
+        """The newest live message whose key starts so, left by a killed process; older ones are closed."""
+        ...
+
+    async def by_key(self, key: str) -> OutboxEntry | None:
+        """The entry with this key."""
         ...
 
     async def sending(self, entry_id: int, *, part_limit: int) -> None:

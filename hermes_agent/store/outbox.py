@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -26,14 +26,38 @@ class SqliteOutbox:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
+        self._own_listener: Callable[[], None] | None = None
 
     async def put(self, message: Outgoing) -> int:
         """Queue a message once."""
-        return await self._store.write(partial(put, message=message))
+        entry_id = await self._store.write(partial(put, message=message))
+        for listener in self._store.outgoing_listeners:
+            if listener is not self._own_listener:
+                listener()
+        return entry_id
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when somebody else queues something in this process."""
+        self._own_listener = listener
+        self._store.outgoing_listeners.append(listener)
+
+    def unsubscribe(self) -> None:
+        """Call it no longer."""
+        if self._own_listener is not None:
+            self._store.outgoing_listeners.remove(self._own_listener)
+            self._own_listener = None
 
     async def put_live(self, message: Outgoing) -> OutboxEntry:
         """Begin a message that is still being written, or go on with it."""
         return await self._store.write(partial(_put_live, message=message))
+
+    async def live_of(self, prefix: str) -> OutboxEntry | None:
+        """The newest live message whose key starts so."""
+        return await self._store.write(partial(_live_of, prefix=prefix))
+
+    async def by_key(self, key: str) -> OutboxEntry | None:
+        """The entry with this key."""
+        return await self._store.read(partial(_by_key, key=key))
 
     async def entry(self, entry_id: int) -> OutboxEntry | None:
         """How far it got."""
@@ -72,26 +96,49 @@ class SqliteOutbox:
 
 
 def put(connection: sqlite3.Connection, message: Outgoing) -> int:
-    """Queue a message unless its key is known; one that is `live` under the key gets its final text."""
-    known = connection.execute("SELECT id, state FROM outbox WHERE key = ?", (message.key,)).fetchone()
-    now = time.time()
+    """Queue a message unless its key is known; the live message it completes becomes it."""
+    known = connection.execute("SELECT id FROM outbox WHERE key = ?", (message.key,)).fetchone()
     if known is not None:
-        if known[1] == "live":
-            connection.execute(
-                "UPDATE outbox SET payload = ?, state = 'waiting', parts_sent = 0, not_before = ?,"
-                " updated_at = ?, expires_at = ?, error = NULL WHERE id = ?",
-                (_dump(message), now, now, now + LIFETIME_SECONDS[message.kind], known[0]),
-            )
         return int(known[0])
+    now = time.time()
+    if message.live_entry:
+        changed = connection.execute(
+            "UPDATE outbox SET key = ?, kind = ?, payload = ?, state = 'waiting', parts_sent = 0,"
+            " not_before = ?, updated_at = ?, expires_at = ?, error = NULL WHERE id = ? AND state = 'live'",
+            (
+                message.key,
+                message.kind,
+                _dump(message),
+                now,
+                now,
+                now + LIFETIME_SECONDS[message.kind],
+                message.live_entry,
+            ),
+        )
+        if changed.rowcount:
+            return message.live_entry
     return _insert(connection, message, "waiting", now)
 
 
 def _put_live(connection: sqlite3.Connection, message: Outgoing) -> OutboxEntry:
-    row = connection.execute("SELECT id FROM outbox WHERE key = ?", (message.key,)).fetchone()
-    entry_id = int(row[0]) if row else _insert(connection, message, "live", time.time())
-    found = _get(connection, entry_id)
+    found = _get(connection, _insert(connection, message, "live", time.time()))
     assert found is not None
     return found
+
+
+def _live_of(connection: sqlite3.Connection, prefix: str) -> OutboxEntry | None:
+    rows = connection.execute(
+        "SELECT id FROM outbox WHERE state = 'live' AND substr(key, 1, ?) = ? ORDER BY id",
+        (len(prefix), prefix),
+    ).fetchall()
+    for (entry_id,) in rows[:-1]:
+        _settle(connection, entry_id, "cancelled", "cut off")
+    return _get(connection, rows[-1][0]) if rows else None
+
+
+def _by_key(connection: sqlite3.Connection, key: str) -> OutboxEntry | None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM outbox WHERE key = ?", (key,)).fetchone()  # noqa: S608
+    return _entry(row) if row else None
 
 
 def _insert(connection: sqlite3.Connection, message: Outgoing, state: OutboxState, now: float) -> int:
@@ -193,6 +240,7 @@ def _entry(row: Sequence[Any]) -> OutboxEntry:
         buttons=tuple(Button(**each) for each in data.get("buttons", ())),
         reply_to_id=data.get("reply_to_id", ""),
         is_silent=bool(data.get("is_silent")),
+        live_entry=row[0] if data.get("was_live") else 0,
     )
     return OutboxEntry(
         id=row[0],
@@ -221,5 +269,6 @@ def _dump(message: Outgoing) -> str:
         "buttons": buttons,
         "reply_to_id": message.reply_to_id,
         "is_silent": message.is_silent,
+        "was_live": bool(message.live_entry),
     }
     return json.dumps({key: value for key, value in data.items() if value}, separators=(",", ":"))

@@ -79,6 +79,8 @@ class SqliteStore:
         self.path = path
         self._writer = writer
         self._readers = Readers(path)
+        self.outgoing_listeners: list[Callable[[], None]] = []
+        """Called when something was queued in the outbox (for the delivery of this process)."""
 
     async def create(
         self,

@@ -16,6 +16,11 @@ class GatewaySettings(Section):
     """User ids allowed on every platform, separated by commas."""
     allow_all_users: bool = False
     """Let everybody in. Anyone who finds the bot can then use this machine."""
+    owners: str = ""
+    """Users, as `id` or `platform:id`, who may use commands that concern the whole gateway (`/reload`,
+    `/restart`, `/platform`, `/yolo`); empty means everybody whom a list or a pairing names."""
+    max_parts: int = Field(default=5, ge=1)
+    """Messages one answer may take; a longer one is sent as a file, where the platform takes files."""
     max_cached_agents: int = Field(default=128, ge=1)
     """Sessions kept in memory."""
     agent_idle_seconds: float = Field(default=3600, gt=0)

@@ -1,0 +1,42 @@
+"""What all conversations of the gateway share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from hermes_agent.core.errors import UsageError
+from hermes_agent.core.inbox import InboxEntry
+from hermes_agent.core.platform import ChatAddress, InboundMessage, Platform
+from hermes_agent.gateway.access import Access
+from hermes_agent.gateway.delivery import Delivery
+from hermes_agent.gateway.ports import GatewayPorts
+
+
+async def _cannot(_name: str) -> None:
+    raise UsageError("Platforms cannot be paused here")
+
+
+@dataclass
+class GatewayContext:
+    """Handed to every conversation.
+
+    Attributes:
+        route: Gives a stored message to its conversation.
+        is_draining: No new run begins.
+        pause: Disconnect a platform until `resume`; raises `UsageError`.
+    """
+
+    ports: GatewayPorts
+    access: Access
+    delivery: Delivery
+    platform_of: Callable[[str], Platform | None]
+    route: Callable[[InboxEntry], None]
+    platform_lines: Callable[[], list[str]]
+    pause: Callable[[str], Awaitable[None]] = field(default=_cannot)
+    resume: Callable[[str], Awaitable[None]] = field(default=_cannot)
+    is_draining: bool = False
+
+    def address_of(self, message: InboundMessage) -> ChatAddress:
+        """Where answers to a message go."""
+        return message.address

@@ -1,0 +1,1 @@
+"""One folder per platform: `settings.py`, `adapter.py`, `formatting.py`. See docs/platforms.md."""

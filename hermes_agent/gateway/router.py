@@ -1,0 +1,197 @@
+"""Inbound: who may talk, which conversation it is for, stored before it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from hermes_agent.core.errors import HermesError
+from hermes_agent.core.inbox import InboxEntry
+from hermes_agent.core.outbox import Outgoing
+from hermes_agent.core.platform import ButtonPress, InboundMessage
+from hermes_agent.gateway.context import GatewayContext
+from hermes_agent.gateway.conversation import Conversation
+from hermes_agent.gateway.keys import session_key
+
+_LOG = logging.getLogger(__name__)
+
+_DECISIONS = ("once", "session", "always", "deny")
+
+
+class Router:
+    """The `Receiver` that adapters hand messages to, and the conversations.
+
+    Args:
+        make_context: Builds what conversations share, given the router's `route`.
+    """
+
+    def __init__(self, make_context: Callable[[Router], GatewayContext]) -> None:
+        self._conversations: dict[str, Conversation] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.last_received_at = 0.0
+        self.context = make_context(self)
+
+    # The `Receiver` port.
+
+    async def receive(self, message: InboundMessage) -> None:
+        """Store a message and give it to its conversation. Raises `StoreError`."""
+        context = self.context
+        self.last_received_at = time.time()
+        if message.sender.is_bot or not message.is_addressed:
+            return
+        if not (message.text.strip() or message.attachments):
+            return
+        admission = context.access.admit(message.platform, message.sender)
+        if not admission.is_allowed:
+            await self._turn_away(message)
+            return
+        settings = context.ports.settings()
+        key = session_key(
+            message,
+            per_user_in_groups=settings.group_sessions_per_user,
+            per_user_in_threads=settings.thread_sessions_per_user,
+        )
+        arrival, entry = await context.ports.inbox.add(message, key)
+        if entry is None:
+            _LOG.info("%s %s: delivered again, known already", message.platform, message.message_id)
+        elif arrival == "new":
+            self.route(entry)
+        elif (found := self._conversations.get(entry.session_key)) is not None:
+            if arrival == "edited":
+                found.replace_text(entry)
+            elif entry.state == "running":
+                found.tell_edit(message.text)
+
+    async def pressed(self, press: ButtonPress) -> str:
+        """Take a press of a button: an approval, or the answer to a question."""
+        access = self.context.access
+        if not access.admit(press.platform, press.sender).is_allowed:
+            return "This is not for you."
+        action, _, rest = press.value.partition(":")
+        name, _, value = rest.rpartition(":")
+        if action == "approve" and value in _DECISIONS:
+            return await self._approve(press, name, value)
+        if action == "answer":
+            for conversation in self._of(press):
+                if conversation.answer_question(str(int(value) + 1) if value.isdecimal() else value, name):
+                    return "Thank you."
+        return "This question is closed."
+
+    async def load_cursor(self, platform: str) -> str:
+        """The cursor stored last."""
+        return await self.context.ports.chats.get_fact(platform, "cursor")
+
+    async def save_cursor(self, platform: str, cursor: str) -> None:
+        """Remember where to go on receiving."""
+        await self.context.ports.chats.put_fact(platform, "cursor", cursor)
+
+    # Conversations.
+
+    def route(self, entry: InboxEntry, *, is_resumed: bool = False) -> None:
+        """Give a stored message to its conversation."""
+        found = self._conversations.get(entry.session_key)
+        if found is None:
+            found = self._conversations[entry.session_key] = Conversation(entry.session_key, self.context)
+        found.add(entry, is_resumed=is_resumed)
+
+    async def resume(self) -> int:
+        """Take up everything an earlier process left; before any adapter connects. Returns how much."""
+        entries = await self.context.ports.inbox.unfinished()
+        for entry in sorted(entries, key=lambda each: (each.state != "running", each.id)):
+            self.route(entry, is_resumed=True)
+        return len(entries)
+
+    @property
+    def active(self) -> int:
+        """Runs going on."""
+        return sum(1 for each in self._conversations.values() if each.is_running)
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions kept in memory."""
+        return sum(1 for each in self._conversations.values() if each.session is not None)
+
+    async def drain(self) -> None:
+        """Begin no new run, wait for those going on."""
+        self.context.is_draining = True
+        await asyncio.gather(*(each.idle() for each in self._conversations.values()))
+
+    async def leave(self) -> None:
+        """Stop everything; what is not finished is taken up by the next process."""
+        self.context.is_draining = True
+        results = await asyncio.gather(
+            *(each.leave() for each in self._conversations.values()), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                _LOG.warning("a conversation did not close: %s", result)
+        self._conversations.clear()
+
+    async def tidy(self) -> None:
+        """Close sessions that nobody used for long, and those beyond the limit, oldest first."""
+        settings = self.context.ports.settings().gateway
+        idle = sorted(
+            (each for each in self._conversations.values() if each.is_idle), key=lambda each: each.used_at
+        )
+        surplus = self.open_sessions - settings.max_cached_agents
+        now = time.monotonic()
+        for conversation in idle:
+            is_open = conversation.session is not None
+            is_old = now - conversation.used_at > settings.agent_idle_seconds
+            if is_open and (surplus > 0 or is_old):
+                surplus -= 1
+                with suppress(HermesError):
+                    await conversation.chat.close()
+            if conversation.session is None and conversation.is_idle and not conversation.busy_mode:
+                self._conversations.pop(conversation.key, None)
+
+    async def forget_models(self) -> None:
+        """Settings have changed: idle sessions are opened anew with their next message."""
+        for conversation in list(self._conversations.values()):
+            if conversation.is_idle and conversation.session is not None:
+                with suppress(HermesError):
+                    await conversation.chat.close()
+
+    def _of(self, press: ButtonPress) -> list[Conversation]:
+        marker = f":{press.platform}:"
+        return [
+            each
+            for key, each in self._conversations.items()
+            if marker in key and press.chat_id in key.split(":") and each.is_running
+        ]
+
+    async def _approve(self, press: ButtonPress, request_id: str, decision: str) -> str:
+        if decision == "always" and not self.context.access.is_owner(press.platform, press.sender):
+            return "Only the owner may approve something for good."
+        approvals = self.context.ports.approvals
+        if not await approvals.decide_approval(request_id, press.sender.id, decision):
+            return "This is not yours to decide, or it is too late."
+        for conversation in self._of(press):
+            if conversation.decide(decision, press.sender.id, request_id=request_id):  # type: ignore[arg-type]
+                return "Not run." if decision == "deny" else "Approved."
+        return "Noted; it counts if I ask for the same again."
+
+    async def _turn_away(self, message: InboundMessage) -> None:
+        access = self.context.access
+        _LOG.info("%s: a message of unknown user %s was refused", message.platform, message.sender.id)
+        if not access.offers_pairing(message) or message.is_edit:
+            return
+        code = await asyncio.to_thread(
+            access.pairing.request, message.platform, message.sender.id, message.sender.name
+        )
+        if code is None:
+            return
+        await self.context.delivery.put(
+            Outgoing(
+                key=f"pairing:{message.platform}:{message.chat_id}:{message.message_id}",
+                address=message.address,
+                text=(
+                    "I do not know you yet. Give this code to the owner of this bot; it is valid for an "
+                    f"hour:\n\n`{code}`\n\nThe owner runs: `hermes pairing approve {message.platform} {code}`"
+                ),
+                kind="pairing",
+            )
+        )

@@ -1,0 +1,99 @@
+"""The real gateway in a process of its own: a home, the demo model or a scripted one, a loopback platform."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from loopback_server import TOKEN, LoopbackServer
+
+from hermes_agent.app.daemon.control import ask_gateway
+from hermes_agent.config.paths import Home
+from hermes_agent.core.errors import GatewayError
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "TMPDIR")
+
+
+@dataclass
+class Gateway:
+    """Starts, stops and kills it.
+
+    Attributes:
+        settings: Top-level keys of config.yaml besides the loopback platform.
+        extra: `platforms.loopback.extra` beyond the address.
+        env: Further variables.
+    """
+
+    home: Home
+    server: LoopbackServer
+    settings: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        own = {"HERMES_HOME": str(self.home.root), "HOME": str(self.home.root.parent)}
+        return {**kept, **own, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
+
+    def configure(self) -> None:
+        extra = {"url": self.server.url, "allowed_users": ["u1", "u2"], **self.extra}
+        config = {
+            "model": {"provider": "demo", "default": "demo"},
+            "platforms": {"loopback": {"enabled": True, "token": TOKEN, "extra": extra}},
+            **self.settings,
+        }
+        self.home.config_file.write_text(yaml.safe_dump(config))
+        self.home.config_file.chmod(0o600)
+
+    def start(self, *arguments: str, wait: bool = True) -> None:
+        if not self.home.config_file.exists():
+            self.configure()
+        log = (self.home.root.parent / "gateway.out").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hermes_agent", "gateway", "run", "-v", *arguments],
+                env=self.environment(),
+                cwd=self.home.root.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, timeout: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, self.output()
+            try:
+                if self.ask("status")["gateway_state"] == "running":
+                    return
+            except GatewayError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.output()}")
+
+    def ask(self, command: str, **values: Any) -> dict[str, Any]:
+        return ask_gateway(self.home, command, **values)
+
+    def output(self) -> str:
+        return (self.home.root.parent / "gateway.out").read_text(errors="replace")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
