@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from hermes_agent.cli.chat.wording import shown_output
 from hermes_agent.cli.output import terminal_width
 from hermes_agent.core.session import SearchHit, SessionRecord
 from hermes_agent.store.transfer import session_json
@@ -60,7 +61,7 @@ def show(found: dict[str, Any], *, with_tools: bool) -> None:
         click.echo()
         role = message["role"]
         if role == "tool":
-            text = message["content"]
+            text = shown_output(message["content"])
             if not with_tools and len(text) > _SHORT_RESULT:
                 text = f"{text[:_SHORT_RESULT].rstrip()} … ({len(text):,} characters; --tools shows all)"
             click.echo(click.style(f"{message['tool_name']}:", fg="bright_black"))
