@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -14,6 +15,9 @@ from hermes_agent.api.wire import dumps, new_id
 
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 KEEP_ALIVE_SECONDS: Final = 30.0
+
+_MOST_DISCARDED: Final = 64 * 1024 * 1024
+_DISCARD_SECONDS: Final = 10.0
 
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -50,7 +54,6 @@ class Call:
         self.keep_alive_seconds = KEEP_ALIVE_SECONDS
         self._receive = receive
         self._send = send
-        self._has_body = False
         self._is_gone = False
 
     @property
@@ -77,22 +80,39 @@ class Call:
         """
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
+            await self._discard(int(declared))
             raise self._too_large()
         pieces: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._is_gone = True
-                raise ApiError(499, "The client left before its request was complete", code="client_closed")
-            piece = message.get("body", b"")
+            piece, is_last = await self._receive_piece()
             size += len(piece)
             if size > self.max_body_bytes:
+                if not is_last:
+                    pieces.clear()
+                    await self._discard(size)
                 raise self._too_large()
             pieces.append(piece)
-            if not message.get("more_body", False):
-                self._has_body = True
+            if is_last:
                 return b"".join(pieces)
+
+    async def _receive_piece(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._is_gone = True
+            raise ApiError(499, "The client left before its request was complete", code="client_closed")
+        return message.get("body", b""), not message.get("more_body", False)
+
+    async def _discard(self, size: int) -> None:
+        """Read on for a while: a client that is still sending does not see the answer otherwise."""
+        if size > _MOST_DISCARDED or "expect" in self.headers:
+            return
+        discarded, is_last = 0, False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while not is_last and discarded < _MOST_DISCARDED:
+                    piece, is_last = await self._receive_piece()
+                    discarded += len(piece)
 
     async def read_json(self) -> dict[str, Any]:
         """The body as a JSON object.
