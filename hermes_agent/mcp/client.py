@@ -118,6 +118,10 @@ class ServerClient:
             client_info=types.Implementation(name="hermes-agent", version=__version__),
         )
 
+    def is_alive(self) -> bool:
+        """False if the session is over or the server's program has ended."""
+        return not self.ended.is_set() and self._link.is_alive
+
     async def begin(self) -> None:
         """Agree on a protocol version and learn what the server offers.
 
@@ -317,7 +321,7 @@ class ServerClient:
             return McpConnectionLostError(
                 self.name,
                 f"MCP server {self.name!r} went away during the call; it may have had effects",
-                why=self._link.describe() or None,
+                why=self._link.last_words,
             )
         status = f" (HTTP {self.refusal.status})" if error.message.startswith("Server returned") else ""
         return McpRequestError(
@@ -429,22 +433,22 @@ def _begin_error(client: ServerClient, link: Link, error: MCPError) -> McpError:
     return McpConnectionLostError(
         client.name,
         f"MCP server {client.name!r} ended before it was connected",
-        why=link.describe() or None,
+        why=link.last_words,
     )
 
 
 async def _negotiate(session: ClientSession) -> None:
-    """The newest protocol if the server speaks it, else the handshake of the older ones."""
+    """The handshake that every server knows; the newest protocol where it is the only one.
+
+    Not the other way round: most servers that speak both ask their questions (elicitation, sampling) in
+    ways that only work after the handshake, and older ones may hang at a first message they do not know.
+    """
     try:
-        await session.discover()
+        await session.initialize()
     except MCPError as error:
-        if error.code == types.CONNECTION_CLOSED:
+        if error.code not in (types.UNSUPPORTED_PROTOCOL_VERSION, types.METHOD_NOT_FOUND):
             raise
-    except (RuntimeError, ValidationError):
-        pass  # it answered, but not as a server of the newest protocol does
-    else:
-        return
-    await session.initialize()
+        await session.discover()
 
 
 def is_modern(client: ServerClient) -> bool:

@@ -51,6 +51,10 @@ class Client(Protocol):
     on_changed: Callable[[], None]
     refusal: Any
 
+    def is_alive(self) -> bool:
+        """False if the session is over."""
+        ...
+
     async def refresh(self) -> Catalogue:
         """Ask again what the server offers."""
         ...
@@ -100,6 +104,7 @@ class Connection:
         self._over = asyncio.Event()
         self._changed = asyncio.Event()
         self._failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
+        self._is_closing = False
         self._busy = 0
         self._last_used = 0.0
         self._refresh_task: asyncio.Task[None] | None = None
@@ -159,8 +164,8 @@ class Connection:
     async def use(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
         """Do something with the client.
 
-        A lost connection is made again; the action is repeated if the server cannot have seen it, if it
-        does no harm (`may_repeat`), or after a new credential.
+        A lost connection is made again; the action is repeated if the server refused it without looking, if
+        it does no harm (`may_repeat`), or after a new credential.
 
         Raises:
             McpError: It failed.
@@ -175,8 +180,10 @@ class Connection:
     async def _attempt(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
         for attempt in (1, 2):
             client = await self.client()
+            if not client.is_alive():
+                self.reconnect()
+                client = await self.client()
             refusals = client.refusal.count
-            was_ended = client.ended.is_set()
             try:
                 return await action(client)
             except (McpRequestError, McpConnectionLostError) as error:
@@ -186,9 +193,8 @@ class Connection:
                         raise McpAuthError(self.name, f"It answered with HTTP {status}") from error
                 elif isinstance(error, McpConnectionLostError):
                     # Whatever ended it (a 404 for the session, a crash): a new connection is needed.
-                    is_unseen = was_ended or status == 404
                     self.reconnect()
-                    if attempt == 2 or not (may_repeat or is_unseen):
+                    if attempt == 2 or not (may_repeat or status == 404):
                         self._count_failure()
                         raise
                 else:
@@ -253,20 +259,24 @@ class Connection:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        await asyncio.wait([task])
+        self._is_closing = True
+        while not task.done():
+            # More than once, because a task group may raise what its children raised instead.
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+        self._is_closing = False
         self._set("idle")
 
     # -- the owning task
 
     async def _own(self) -> None:
         retries = 0
-        while True:
+        while not self._is_closing:
             await self._wanted.wait()
             self._wanted.clear()
             connects = self.connects
             error = await self._serve()
-            if error is None:
+            if error is None or self._is_closing:
                 retries = 0
                 continue
             retries = 1 if self.connects != connects else retries + 1

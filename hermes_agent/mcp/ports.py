@@ -56,10 +56,6 @@ class NoGuard:
         """Ignore it."""
 
 
-def _nobody(_leader: int) -> frozenset[int]:
-    return frozenset()
-
-
 def _nothing_found(_text: str) -> str | None:
     return None
 
@@ -81,7 +77,8 @@ class McpPorts:
         child_environment: Without secrets; only variables of `stdio.SAFE_VARIABLES` reach a server.
         cwd: Where servers start, and the root they are told about.
         guard: Told about every server process.
-        family: Leader of a session of processes to the ids of all that belong to it.
+        family: Leader of a session of processes to the ids of all living ones that belong to it; None where
+            the system has no table of processes.
         find_orders: Says what makes a text look like an attempt to take over the agent.
         model_for: Model for `sampling`: a name (empty means the configured one) to a model; None refuses
             all such requests.
@@ -93,7 +90,7 @@ class McpPorts:
     child_environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     cwd: Path = Path("/")
     guard: ChildGuard = field(default_factory=NoGuard)
-    family: Callable[[int], frozenset[int]] = _nobody
+    family: Callable[[int], frozenset[int]] | None = None
     find_orders: Callable[[str], str | None] = _nothing_found
     model_for: Callable[[str], Model] | None = None
     make_auth: Callable[[str, McpServerSettings], ServerAuth | None] = _no_auth

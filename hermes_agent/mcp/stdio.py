@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,19 +157,28 @@ class ServerProcess:
             self._process.poll()
             self._ports.guard.forget(self.pid)
 
+    @property
+    def is_alive(self) -> bool:
+        """It runs, as far as the system says right now."""
+        return self._process.poll() is None
+
     async def _has_family(self) -> bool:
         if not self.exited.is_set():
             return True
+        if self._ports.family is not None:
+            return bool(await asyncio.to_thread(self._ports.family, self.pid))
         try:
             os.killpg(self.pid, 0)
         except PermissionError:
             return True
         except ProcessLookupError:
-            return bool(await asyncio.to_thread(self._ports.family, self.pid))
+            return False
         return True
 
     async def _signal(self, number: signal.Signals) -> None:
-        family = await asyncio.to_thread(self._ports.family, self.pid)
+        family: frozenset[int] = frozenset()
+        if self._ports.family is not None:
+            family = await asyncio.to_thread(self._ports.family, self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
         for pid in family:
@@ -203,10 +212,10 @@ Streams = tuple[MemoryObjectReceiveStream[Messages], MemoryObjectSendStream[Sess
 @asynccontextmanager
 async def open_stdio(
     name: str, program: Program, ports: McpPorts
-) -> AsyncGenerator[tuple[Streams, Callable[[], str]]]:
+) -> AsyncGenerator[tuple[Streams, ServerProcess]]:
     """Start a server and speak with it; on leaving, nothing of it is left.
 
-    Yields the streams, and what tells how the process ended and what it said.
+    Yields the streams and the process.
 
     Raises:
         McpUnavailableError: It cannot be started, or ended while it was connecting.
@@ -223,7 +232,7 @@ async def open_stdio(
             group.start_soon(_write, pipes.input, outgoing, incoming)
             group.start_soon(_close_after_exit, process, incoming)
             try:
-                yield (read_stream, write_stream), lambda: process.exit_text
+                yield (read_stream, write_stream), process
             finally:
                 group.cancel_scope.cancel()
     finally:
@@ -275,6 +284,8 @@ class _Pipes:
 
     def close(self) -> None:
         for transport in self._transports:
+            if transport.is_closing():
+                continue  # the other end went away first
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
             else:

@@ -7,9 +7,9 @@ server's origin, and nothing is sent to any other address (the SDK sees to both)
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.mcp.errors import McpUnavailableError
 from hermes_agent.mcp.ports import McpPorts, ServerAuth
-from hermes_agent.mcp.stdio import Program, open_stdio, server_environment
+from hermes_agent.mcp.stdio import Program, ServerProcess, open_stdio, server_environment
 
 MAX_EVENT_BYTES = 64 << 20
 SECONDS_BETWEEN_BYTES = 300.0
@@ -48,14 +48,24 @@ class Link:
     """Streams to a server.
 
     Attributes:
-        describe: What its process said or how it ended; empty if there is none.
         refusal: Filled while the link is used.
+        process: The server, if it is a program.
     """
 
     read_stream: Any
     write_stream: Any
-    describe: Callable[[], str] = field(default=lambda: "")
-    refusal: Refusal = field(default_factory=Refusal)
+    refusal: Refusal
+    process: ServerProcess | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """False if its program has ended, whether that was noticed or not."""
+        return self.process is None or self.process.is_alive
+
+    @property
+    def last_words(self) -> str | None:
+        """How its program ended and what it said; None if there is none."""
+        return None if self.process is None else self.process.exit_text
 
 
 def transport_names(settings: McpServerSettings) -> tuple[TransportName, ...]:
@@ -90,8 +100,8 @@ async def open_link(
             server_environment(ports.child_environment, _texts(settings.env)),
             _directory(settings.cwd) or str(ports.cwd),
         )
-        async with open_stdio(name, program, ports) as (streams, describe):
-            yield Link(*streams, describe, refusal)
+        async with open_stdio(name, program, ports) as (streams, process):
+            yield Link(*streams, refusal, process)
         return
 
     def make_client(
@@ -104,7 +114,7 @@ async def open_link(
     own_auth = auth
     if transport == "sse":
         async with sse_client(settings.url, httpx_client_factory=make_client) as (read_stream, write_stream):
-            yield Link(read_stream, write_stream, refusal=refusal)
+            yield Link(read_stream, write_stream, refusal)
         return
     async with (
         make_client() as client,
@@ -112,7 +122,7 @@ async def open_link(
             settings.url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
         ) as http_streams,
     ):
-        yield Link(*http_streams, refusal=refusal)
+        yield Link(*http_streams, refusal)
 
 
 def _http_client(

@@ -1,0 +1,3 @@
+from mcp_bench import bench, person, remote
+
+__all__ = ["bench", "person", "remote"]

@@ -1,0 +1,157 @@
+"""A stdio server in plain Python (starts in milliseconds) that misbehaves as its arguments say.
+
+Arguments are `name=value`: see the `option` calls.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:])
+
+
+def option(name: str, default: str = "") -> str:
+    return OPTIONS.get(name, default)
+
+
+def send(message: dict) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def tool(name: str, **fields: object) -> dict:
+    return {
+        "name": name,
+        "description": f"Does {name}",
+        "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
+        **fields,
+    }
+
+
+TOOLS = [
+    tool("echo"),
+    tool("read", annotations={"readOnlyHint": True}),
+    tool("crash"),
+    tool("crash_once", annotations={"idempotentHint": True}),
+    tool("hang"),
+    tool("big"),
+    tool("pid"),
+    tool("env"),
+    tool("change"),
+    tool("progress"),
+]
+
+
+def text(value: object) -> dict:
+    return {"content": [{"type": "text", "text": str(value)}]}
+
+
+def call(name: str, arguments: dict, params: dict) -> dict | None:
+    if name in ("echo", "read"):
+        return text(arguments.get("text", ""))
+    if name == "crash":
+        print("the floor gave way", file=sys.stderr, flush=True)
+        os._exit(3)
+    if name == "crash_once":
+        mark = Path(option("mark"))
+        if not mark.exists():
+            mark.touch()
+            os._exit(4)
+        return text("second time lucky")
+    if name == "hang":
+        return None
+    if name == "big":
+        return text("x" * int(arguments.get("size", 10_000_000)))
+    if name == "pid":
+        return text(os.getpid())
+    if name == "env":
+        return text(json.dumps(dict(os.environ)))
+    if name == "progress":
+        for step in (1, 2, 3):
+            time.sleep(float(arguments.get("pause", 0)))
+            send(
+                {
+                    "method": "notifications/progress",
+                    "params": {
+                        "progressToken": params["_meta"]["progressToken"],
+                        "progress": step,
+                        "total": 3,
+                        "message": f"step {step}",
+                    },
+                }
+            )
+        return text("done")
+    if name == "change":
+        TOOLS.append(tool(f"grown_{len(TOOLS)}"))
+        send({"method": "notifications/tools/list_changed"})
+        return text("changed")
+    return {**text(f"no tool {name}"), "isError": True}
+
+
+def listed(params: dict) -> dict:
+    extra = json.loads(option("tools", "[]"))
+    every = [*TOOLS, *extra]
+    size = int(option("page", "0"))
+    if not size:
+        return {"tools": every}
+    start = int(params.get("cursor", "0"))
+    page = {"tools": every[start : start + size]}
+    if start + size < len(every):
+        page["nextCursor"] = str(start + size)
+    return page
+
+
+def prepare() -> None:
+    if option("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if option("child"):
+        child = subprocess.Popen(["sleep", "1000"])
+        Path(option("child")).write_text(str(child.pid))
+    if option("starts"):
+        with Path(option("starts")).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    if option("fail"):
+        print(option("fail"), file=sys.stderr, flush=True)
+        sys.exit(7)
+    time.sleep(float(option("delay", "0")))
+    if option("garbage"):
+        print("Welcome to my server!\n{]\n\n\x00\xff", flush=True)
+
+
+def main() -> None:
+    prepare()
+    for line in sys.stdin:
+        request = json.loads(line)
+        method, params = request.get("method"), request.get("params") or {}
+        if option("log"):
+            with Path(option("log")).open("a") as file:
+                file.write(line)
+        if "id" not in request or method is None:
+            continue
+        if option("mute"):
+            continue
+        if method == "initialize":
+            result = {
+                "protocolVersion": params["protocolVersion"],
+                "capabilities": {"tools": {"listChanged": True}},
+                "serverInfo": {"name": "raw", "version": "1"},
+            }
+        elif method == "tools/list":
+            result = listed(params)
+        elif method == "tools/call":
+            result = call(params["name"], params.get("arguments") or {}, params)
+            if result is None:
+                continue
+        else:
+            send({"id": request["id"], "error": {"code": -32601, "message": f"no {method}"}})
+            continue
+        send({"id": request["id"], "result": result})
+    if option("stubborn"):
+        time.sleep(1000)
+
+
+main()
