@@ -6,37 +6,36 @@
   writeText,
 }:
 let
-  evaluated = lib.evalModules {
+  inherit (pkgs.stdenv.hostPlatform) system;
+  # Only the options are looked at, so this evaluates on any system.
+  evaluated = self.inputs.nixpkgs.lib.nixosSystem {
+    system = if lib.hasSuffix "-linux" system then system else "x86_64-linux";
     modules = [
-      { options.services = lib.mkOption { type = lib.types.submodule { }; visible = false; default = { }; }; }
-      {
-        # Only the options are looked at; what the module sets needs no NixOS.
-        options.services.hermes-agent =
-          (import ./module { inherit self; } {
-            inherit lib pkgs;
-            config.services.hermes-agent = {
-              stateDir = "/var/lib/hermes";
-            };
-            options = { };
-          }).options.services.hermes-agent;
-        config._module.check = false;
-      }
+      self.nixosModules.default
+      { system.stateVersion = "26.05"; }
     ];
   };
 
-  text = value: if value ? text then value.text else lib.generators.toPretty { } value;
-  entry = option: ''
-    ## `${option.name}`
+  text = value: lib.replaceStrings [ "\n" ] [ " " ] (value.text or (lib.generators.toPretty { } value));
+  field = option: name: lib.optionalString (option ? ${name}) "- ${name}: `${text option.${name}}`\n";
+  prose = value: lib.trim (if lib.isAttrs value then value.text else value);
 
-    ${lib.trim (if lib.isAttrs (option.description or "") then option.description.text else option.description or "")}
+  entry =
+    option:
+    "## `${option.name}`\n\n"
+    + "${prose (option.description or "")}\n\n"
+    + "- type: ${option.type or "unspecified"}\n"
+    + field option "default"
+    + field option "example";
 
-    Type: ${option.type or "unspecified"}
-    ${lib.optionalString (option ? default) "Default: `${lib.replaceStrings [ "\n" ] [ " " ] (text option.default)}`"}
-    ${lib.optionalString (option ? example) "Example: `${lib.replaceStrings [ "\n" ] [ " " ] (text option.example)}`"}
-  '';
-  options = lib.filter (option: (option.visible or true) != false && !(option.internal or false)) (
-    lib.optionAttrSetToDocList (removeAttrs evaluated.options.services.hermes-agent [ ])
-  );
+  shown =
+    option:
+    (option.visible or true) != false
+    && !(option.internal or false)
+    && !(lib.hasInfix "._module." option.name)
+    # Instances have the same options.
+    && !(lib.hasPrefix "services.hermes-agent.instances." option.name);
+  options = lib.filter shown (lib.optionAttrSetToDocList evaluated.options.services.hermes-agent);
 in
 writeText "hermes-agent-options.md" (
   "# Options of services.hermes-agent\n\n" + lib.concatMapStringsSep "\n" entry options

@@ -57,7 +57,12 @@ class Placer:
             return
         try:
             path.mkdir(parents=True)
-            path.chmod(mode)
+            try:
+                path.chmod(mode)
+            except PermissionError:
+                # Some sandboxes forbid the set-group-id bit; the permissions themselves are not lost.
+                path.chmod(mode & 0o777)
+                self.report.warnings.append(f"{path} could not get the mode {mode:04o}")
         except OSError as error:
             raise _failed(path, error) from error
 

@@ -132,6 +132,11 @@ in
       { cfg, instance, ... }: mkIf (!cfg.container.enable) { "hermes-agent${instance.suffix}" = instance.unit; }
     );
 
+    # For tests and for `nix eval`: what would be put in place.
+    system.build.hermes-agent-specs = lib.listToAttrs (
+      map ({ name, instance, ... }: lib.nameValuePair (if name == "" then "default" else name) instance.specText) all
+    );
+
     environment = mkMerge (
       map (
         { cfg, instance, ... }:

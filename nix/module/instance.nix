@@ -44,49 +44,49 @@ let
 
   pluginName = plugin: plugin.pname or (lib.getName plugin);
 
-  spec = pkgs.writeText "hermes-agent${suffix}-activation.json" (
-    builtins.toJSON {
-      version = 1;
-      instance = name;
-      inherit (cfg) user group environment;
-      state_directory = cfg.stateDir;
-      inherit home;
-      working_directory = cfg.workingDirectory;
-      user_home = if cfg.container.enable then "${cfg.stateDir}/home" else null;
-      settings = if cfg.configFile == null then settings else null;
-      config_file = if cfg.configFile == null then null else "${cfg.configFile}";
-      config_mode = if cfg.addToSystemPackages then "0660" else "0640";
-      environment_files = cfg.environmentFiles;
-      auth_file = if cfg.authFile == null then null else "${cfg.authFile}";
-      auth_file_force_overwrite = cfg.authFileForceOverwrite;
-      documents = lib.mapAttrs (
-        _: document:
-        if builtins.isPath document || lib.isDerivation document then
-          { path = "${document}"; }
-        else
-          { text = document; }
-      ) cfg.documents;
-      plugins = map (plugin: {
-        name = pluginName plugin;
-        path = "${plugin}";
-      }) cfg.extraPlugins;
-      managed = {
-        manager = "NixOS";
-        allow = cfg.allowedSettings;
-      };
-      container_mode =
-        if cfg.container.enable then
-          {
-            inherit (cfg.container) backend;
-            container_name = "hermes-agent${suffix}";
-            exec_user = "hermes";
-            hermes_bin = "/data/current-package/bin/hermes";
-          }
-        else
-          null;
-      host_users = cfg.container.hostUsers;
-    }
-  );
+  specText = builtins.toJSON {
+    version = 1;
+    instance = name;
+    inherit (cfg) user group environment;
+    state_directory = cfg.stateDir;
+    inherit home;
+    working_directory = cfg.workingDirectory;
+    user_home = if cfg.container.enable then "${cfg.stateDir}/home" else null;
+    settings = if cfg.configFile == null then settings else null;
+    config_file = if cfg.configFile == null then null else "${cfg.configFile}";
+    config_mode = if cfg.addToSystemPackages then "0660" else "0640";
+    environment_files = cfg.environmentFiles;
+    auth_file = if cfg.authFile == null then null else "${cfg.authFile}";
+    auth_file_force_overwrite = cfg.authFileForceOverwrite;
+    documents = lib.mapAttrs (
+      _: document:
+      if builtins.isPath document || lib.isDerivation document then
+        { path = "${document}"; }
+      else
+        { text = document; }
+    ) cfg.documents;
+    plugins = map (plugin: {
+      name = pluginName plugin;
+      path = "${plugin}";
+    }) cfg.extraPlugins;
+    managed = {
+      manager = "NixOS";
+      allow = cfg.allowedSettings;
+    };
+    container_mode =
+      if cfg.container.enable then
+        {
+          inherit (cfg.container) backend;
+          container_name = "hermes-agent${suffix}";
+          exec_user = "hermes";
+          hermes_bin = "/data/current-package/bin/hermes";
+        }
+      else
+        null;
+    host_users = cfg.container.hostUsers;
+  };
+
+  spec = pkgs.writeText "hermes-agent${suffix}-activation.json" specText;
 
   activate = "${package}/bin/hermes-agent-activate --spec ${spec}";
 in
@@ -98,6 +98,7 @@ in
     package
     pluginName
     spec
+    specText
     activate
     ;
 
