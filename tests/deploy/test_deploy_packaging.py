@@ -60,7 +60,9 @@ def test_every_command_works_from_the_wheel(installed: Path, tmp_path: Path):
         outcome = run(installed / "bin" / name, "--help", env=env)
         if name != "hermes-acp":  # `hermes acp` may not be built in.
             assert outcome.returncode == 0, f"{name}: {outcome.stderr}"
-    where = run(installed / "bin/python", "-I", "-c", "import hermes_agent; print(hermes_agent.__file__)", env=env)
+    where = run(
+        installed / "bin/python", "-I", "-c", "import hermes_agent; print(hermes_agent.__file__)", env=env
+    )
     assert str(installed) in where.stdout
     answered = run(installed / "bin/hermes", "-z", "Say hello", "--provider", "demo", env=env)
     assert answered.returncode == 0, answered.stderr
