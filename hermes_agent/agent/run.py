@@ -29,10 +29,20 @@ class Run:
 
     Iterate it once to receive the events; the last one is always `RunFinished`. Events that nobody
     reads are kept, so a surface may also just await `result()`.
+
+    Args:
+        is_interactive: Whether a person can be asked.
+        approver: Who decides instead of the person at this run's surface (the caller of a subagent).
     """
 
-    def __init__(self, *, is_interactive: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        is_interactive: bool = True,
+        approver: Callable[[ApprovalRequest], Awaitable[Decision]] | None = None,
+    ) -> None:
         self.id = f"run_{secrets.token_hex(12)}"
+        self._approver = approver
         self.is_interactive = is_interactive
         self._events: asyncio.Queue[RunEvent] = asyncio.Queue()
         self._decisions: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
@@ -119,6 +129,8 @@ class Run:
 
     async def request_approval(self, request: ApprovalRequest) -> Decision:
         """Ask the person; no answer in time, or nobody there, means `deny`."""
+        if self._approver is not None:
+            return await self._approver(request)
         if not self.is_interactive:
             decision: Decision = "deny"
             by = "nobody can be asked"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
+from hermes_agent.agent.delegation import ChildParts, Subagents
 from hermes_agent.agent.judge import ModelJudge
 from hermes_agent.agent.personalities import get_personality
 from hermes_agent.agent.prompt import PromptParts, build_system_prompt, prompt_blocks
@@ -296,10 +297,31 @@ class AgentService:
                 )
             )
             session.max_turns = max_turns
+            session.subagents = Subagents(session, self._child_parts(toolsets))
             await session.load()
             # From here on the session owns the lock; until here an error releases it.
             session.own(held.pop_all())
         return session
+
+    def _child_parts(self, toolsets: Sequence[str]) -> ChildParts:
+        settings, ports = self.settings, self._ports
+        chosen = settings.delegation
+        return ChildParts(
+            settings=chosen,
+            guardrails=settings.tool_loop_guardrails,
+            make_model=(
+                (lambda: ports.make_model(chosen.provider or None, chosen.model or None))
+                if chosen.model or chosen.provider
+                else None
+            ),
+            make_tools=ports.make_tools,
+            make_environment=ports.make_environment,
+            make_compactor=lambda model: Compactor(
+                settings.compression, lambda: ports.make_auxiliary("compression", model)
+            ),
+            store=ports.store,
+            toolsets=tuple(toolsets),
+        )
 
     async def _reload_tools(
         self, toolsets: Sequence[str]

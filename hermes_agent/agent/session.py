@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.compaction import Compacted, Compactor
@@ -20,6 +21,7 @@ from hermes_agent.agent.run import Run
 from hermes_agent.agent.tokens import estimate, estimate_text
 from hermes_agent.agent.tool_runner import ToolRunner
 from hermes_agent.config.sections.agent import AgentSettings, GuardrailSettings
+from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
 from hermes_agent.core.events import Notice, RunFinished
@@ -35,6 +37,9 @@ from hermes_agent.core.messages import (
 from hermes_agent.core.model import Model, ReasoningEffort, ToolDefinition, Usage
 from hermes_agent.core.session import DraftKind, SessionRecord, SessionStore
 from hermes_agent.core.tool import SessionScope, Tool
+
+if TYPE_CHECKING:
+    from hermes_agent.agent.delegation import Subagents
 
 NOTE_PREFIX = "[hermes] "
 """Starts user-role messages that the program wrote itself; they are not an exchange of their own."""
@@ -109,6 +114,8 @@ class Session:
             history=lambda: self._messages,
         )
         self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.add_note)
+        self.subagents: Subagents | None = None
+        """Who does parts of the job; None if nobody may."""
         self.context_files = ContextFiles(parts.environment)
         self.tool_call_ids: set[str] = set()
         """Ids of all calls in the conversation, so that a new one can be made unique at once."""
@@ -171,7 +178,13 @@ class Session:
             await self.append(mended)
             self.add_note("The previous run was cut off when the program stopped.")
 
-    def start(self, message: UserMessage | str, *, is_interactive: bool = True) -> Run:
+    def start(
+        self,
+        message: UserMessage | str,
+        *,
+        is_interactive: bool = True,
+        approver: Callable[[ApprovalRequest], Awaitable[Decision]] | None = None,
+    ) -> Run:
         """Begin a run with this input.
 
         Raises:
@@ -183,7 +196,7 @@ class Session:
                 remedy="Wait for it, /stop it, or /steer it.",
             )
         user = UserMessage.of(message) if isinstance(message, str) else message
-        run = Run(is_interactive=is_interactive)
+        run = Run(is_interactive=is_interactive, approver=approver)
         self._run = run
         run.begin(RunLoop(self, user).execute)
         run.add_done_callback(self._tell_observers)
@@ -286,6 +299,12 @@ class Session:
         self._remember_call_ids(messages)
         if usage is not None:
             self.usage = self.usage + usage
+
+    async def book(self, usage: Usage) -> None:
+        """Add what was used on behalf of this conversation outside of it (by subagents)."""
+        if self._parts.is_stored:
+            await self._parts.store.append(self.id, (), usage=usage)
+        self.usage = self.usage + usage
 
     def _remember_call_ids(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -462,6 +481,8 @@ class Session:
         if self._is_closed:
             return
         self._is_closed = True
+        if self.subagents is not None:
+            await self.subagents.aclose()
         run = self.current_run
         if run is not None:
             run.interrupt()

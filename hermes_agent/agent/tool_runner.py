@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -206,6 +207,26 @@ class ToolRunner:
                 )
             )
 
+    async def _invoke(
+        self, tool_call_id: str, run: Run, name: str, arguments: Mapping[str, Any]
+    ) -> ToolResult:
+        """A call within a call: the same gate, no events of its own."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolError(f"There is no tool {name!r} here")
+        context = ToolContext(self._scope, tool_call_id=tool_call_id, ask=run.ask, notify=self._notify)
+        warning = await self._gate.check(
+            tool.review(arguments, context), tool_name=name, tool_call_id=tool_call_id, approver=run
+        )
+        if warning:
+            run.emit(Notice(warning, "warning"))
+        return await tool.run(arguments, context)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """What the session can call."""
+        return tuple(self._tools.values())
+
     async def _execute(self, item: _PreparedCall, reporter: ProgressReporter, run: Run) -> ToolResult:
         if item.tool is None or item.problem is not None:
             return ToolResult(f"Error: {item.problem}", is_error=True, summary="not run")
@@ -215,6 +236,7 @@ class ToolRunner:
             report=reporter.report,
             ask=run.ask,
             notify=self._notify,
+            invoke=partial(self._invoke, item.call.id, run),
         )
         try:
             warning = await self._gate.check(

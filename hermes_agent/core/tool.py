@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from hermes_agent.core.approvals import Question, Verdict
 from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import ToolError
 from hermes_agent.core.messages import ImagePart, Message
 from hermes_agent.core.model import ToolDefinition
 
@@ -52,6 +53,15 @@ class SessionScope:
         self._history = history
         self._state: dict[type[Any], Any] = {}
 
+    def provide(self, value: object) -> None:
+        """Give the session's tools something that only the session can make (`core.delegation`)."""
+        self._state[type(value)] = value
+
+    def find(self, kind: type[StateT]) -> StateT | None:
+        """What was provided, or is kept, of this kind; None if there is nothing."""
+        found: StateT | None = self._state.get(kind)
+        return found
+
     @property
     def history(self) -> Sequence[Message]:
         """The conversation so far."""
@@ -69,6 +79,10 @@ async def _nobody_answers(_question: Question) -> str | None:
     return None
 
 
+async def _no_other_tools(name: str, _arguments: Mapping[str, Any]) -> ToolResult:
+    raise ToolError(f"{name} cannot be called from here")
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """One call's surroundings.
@@ -80,6 +94,8 @@ class ToolContext:
         ask: Put a question to the person; None if nobody can answer or the time is up.
         notify: Tell the session something later (a background process ended); it reaches the model
             with its next turn.
+        invoke: Call another tool of the session, past the same approval gate (a script of the model's
+            does); raises `ToolError`.
     """
 
     session: SessionScope
@@ -87,6 +103,7 @@ class ToolContext:
     report: Callable[[str], None] = field(default=lambda _text: None)
     ask: Callable[[Question], Awaitable[str | None]] = field(default=_nobody_answers)
     notify: Callable[[str], None] = field(default=lambda _text: None)
+    invoke: Callable[[str, Mapping[str, Any]], Awaitable[ToolResult]] = field(default=_no_other_tools)
 
     @property
     def environment(self) -> Environment:

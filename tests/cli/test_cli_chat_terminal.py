@@ -247,7 +247,7 @@ def test_pasted_lines_are_one_message(cli: CommandLine) -> None:
 def test_slash_commands_answer_and_mistakes_are_explained(cli: CommandLine) -> None:
     with terminal(cli, *DEMO) as shown:
         for line, answer in (
-            ("/help", "/new, /reset"),
+            ("/help", "/quit, /exit"),
             ("/help undo", "Asks first"),
             ("/usage", "Requests: 0"),
             ("/modle", "Did you mean /model"),

@@ -54,17 +54,17 @@ def test_single_tool_is_turned_off(cli: CommandLine) -> None:
 
 
 def test_names_without_tools_in_this_version_stay_in_the_file(cli: CommandLine) -> None:
-    cli.write("config.yaml", "platform_toolsets: {cli: [web, file, todo]} # mine\n")
+    cli.write("config.yaml", "platform_toolsets: {cli: [vision, file, todo]} # mine\n")
     assert cli.run("tools", "disable", "todo").returncode == 0
     config = yaml.safe_load((cli.home / "config.yaml").read_text())
-    assert set(config["platform_toolsets"]["cli"]) == {"file", "web"}
+    assert set(config["platform_toolsets"]["cli"]) == {"file", "vision"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("disable", "terminl"), 3, "terminal"),
-        (("enable", "web"), 2, "no tools in this version"),
+        (("enable", "vision"), 2, "no tools in this version"),
         (("disable", "todo", "--platform", "fax"), 2, "telegram"),
         (("enable",), 2, "NAME"),
         (("disable", "process"), 2, "only go together"),

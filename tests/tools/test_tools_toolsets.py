@@ -58,6 +58,8 @@ def test_the_parameters_are_the_documented_ones(tmp_path: Path) -> None:
         "search_files": "pattern* target path file_glob limit offset output_mode context",
         "todo": "todos merge",
         "clarify": "question* choices",
+        "delegate_task": "goal context tasks toolsets role background",
+        "execute_code": "code*",
     }
     for tool in built(["all"], tmp_path):
         schema = tool.definition.parameters

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 from hermes_agent import __version__
 from hermes_agent.agent import session_commands as shared
 from hermes_agent.agent.commands import SlashCommand
+from hermes_agent.agent.delegation import agents
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.cli.chat.export import save_session
@@ -59,6 +60,7 @@ class SlashCommands:
             "steer": self._steer,
             "queue": self._queue,
             "busy": self._busy,
+            "agents": self._agents,
             "copy": self._copy,
             "image": self._image,
             "verbose": self._verbose,
@@ -355,6 +357,9 @@ class SlashCommands:
         if not argument:
             raise UsageError("/queue needs the text to ask later")
         self._chat.enqueue(argument)
+
+    async def _agents(self, argument: str) -> None:
+        self._say(agents(self._chat.session, argument))
 
     async def _busy(self, argument: str) -> None:
         modes = ("interrupt", "queue", "steer")
