@@ -98,3 +98,7 @@ class Skills(Protocol):
     async def names(self) -> Sequence[str]:
         """Names that `/name` can call."""
         ...
+
+    async def invoke(self, name: str, said: str = "", *, session_id: str = "") -> str:
+        """The message that `/name said` stands for. Raises `ToolError`."""
+        ...

@@ -53,6 +53,11 @@ class FileSkills:
         """Names that can be called."""
         return [info.name for info in await self.list()]
 
+    async def invoke(self, name: str, said: str = "", *, session_id: str = "") -> str:
+        """The message that `/name said` stands for. Raises `ToolError`."""
+        view = await asyncio.to_thread(self.view_now, name, "", session_id, is_use=True)
+        return invocation(view, said)
+
     async def view(self, name: str, file_path: str = "", *, session_id: str = "") -> SkillView:
         """A skill or one of its files. Raises `ToolError`."""
         return await asyncio.to_thread(self.view_now, name, file_path, session_id)

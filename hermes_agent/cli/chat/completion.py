@@ -15,6 +15,9 @@ from hermes_agent.core.errors import UsageError
 MAX_ENTRIES = 200
 _PATH_COMMANDS = frozenset({"image", "save"})
 
+SKILLS = "/"
+"""Key of the values that are commands themselves."""
+
 Values = Callable[[], Sequence[tuple[str, str]]]
 """Arguments and what they mean; called in a thread."""
 
@@ -44,6 +47,7 @@ class ChatCompleter(Completer):
         elif text.startswith("/") and "\n" not in text:
             if " " not in text:
                 yield from _commands(text[1:].lower())
+                yield from self._skills(text[1:].lower())
             else:
                 yield from self._arguments(text, word)
 
@@ -63,6 +67,12 @@ class ChatCompleter(Completer):
         for value, meaning in known:
             if value.lower().startswith(word.lower()):
                 yield Completion(value, -len(word), display_meta=meaning)
+
+    def _skills(self, typed: str) -> Iterator[Completion]:
+        """Skills, once a letter says that one may be meant."""
+        for name, summary in self._values[SKILLS]() if typed and SKILLS in self._values else ():
+            if name.startswith(typed):
+                yield Completion(f"/{name}", -len(typed) - 1, display_meta=summary)
 
     def _paths(self, typed: str) -> Iterator[Completion]:
         folder, _, prefix = typed.rpartition("/")

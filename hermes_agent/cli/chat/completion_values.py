@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hermes_agent.agent.personalities import PRESETS
-from hermes_agent.cli.chat.completion import Values
+from hermes_agent.cli.chat.completion import SKILLS, Values
 from hermes_agent.core.loading import load
 
 if TYPE_CHECKING:
@@ -42,4 +42,8 @@ def completion_values(conversation: Conversation) -> Mapping[str, Values]:
         aliases = [(name, target) for name, target in settings.model_aliases.items()]
         return [*aliases, *own, *((f"{provider.id}:", provider.label) for provider in providers)]
 
-    return {"personality": personalities, "resume": sessions, "model": models}
+    def skills() -> Sequence[tuple[str, str]]:
+        found = conversation.app.learning.skills.library.usable().skills
+        return [(skill.name, skill.front.description) for skill in found]
+
+    return {SKILLS: skills, "personality": personalities, "resume": sessions, "model": models}

@@ -17,6 +17,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from hermes_agent.agent.commands import is_command, parse
 from hermes_agent.agent.run import Run
 from hermes_agent.agent.session import Session
+from hermes_agent.agent.skill_commands import expand
 from hermes_agent.app.container import App
 from hermes_agent.cli.chat.asking import ask_approval, question_text
 from hermes_agent.cli.chat.history_view import history_rows
@@ -85,6 +86,7 @@ class Conversation:
         self._tasks: set[asyncio.Task[None]] = set()
         self._side_tasks: set[asyncio.Task[None]] = set()
         self._is_once = False
+        session.on_news = self._news
 
     def attach(self, screen: Screen, painter: Painter) -> None:
         """Connect the screen."""
@@ -206,6 +208,7 @@ class Conversation:
     async def switch_session(self, session: Session) -> None:
         """Go on with another session; the old one is closed."""
         old, self.session = self.session, session
+        old.on_news, session.on_news = None, self._news
         await old.aclose()
         self.transcript = Transcript(self.screen, self.painter, self.view)
 
@@ -313,12 +316,18 @@ class Conversation:
                 self.ask(text)
         self.screen.redraw()
 
+    def _news(self, line: str) -> None:
+        if not self.is_leaving:
+            self.transcript.note(line)
+
     def _command(self, text: str) -> None:
         try:
             command = parse(text)
         except HermesError as error:
-            self.transcript.user(text)
-            self.transcript.note("\n".join(error.lines), "error")
+            if self.is_busy:
+                self._state.waiting.append(text)
+            else:
+                self._spawn(self._skill(text, error))
             return
         if self.is_busy and not command.spec.while_running:
             self.screen.show_hint(
@@ -330,6 +339,15 @@ class Conversation:
             self._quick(self._slash.run(command, text))
         else:
             self._spawn(self._slash.run(command, text))
+
+    async def _skill(self, text: str, problem: HermesError) -> None:
+        """Use the skill that an unknown command names; without one say what the problem is."""
+        message = await expand(self.app.learning.skills, text, session_id=self.session.id)
+        self.transcript.user(text)
+        if message is None:
+            self.transcript.note("\n".join(problem.lines), "error")
+        else:
+            await self._work(UserMessage.of(message))
 
     def _quick(self, work: Awaitable[None]) -> None:
         """Do a command beside the run, without becoming what keeps the chat busy."""

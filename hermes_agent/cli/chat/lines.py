@@ -10,6 +10,7 @@ from hermes_agent.agent import session_commands as shared
 from hermes_agent.agent.commands import is_command, parse
 from hermes_agent.agent.run import Run
 from hermes_agent.agent.session import Session
+from hermes_agent.agent.skill_commands import expand
 from hermes_agent.app.container import App
 from hermes_agent.cli.chat.oneshot import interrupting
 from hermes_agent.cli.chat.plain import PlainRenderer, clean
@@ -61,7 +62,9 @@ async def _chat(invocation: Invocation) -> int:
             text = line.strip()
             if not text:
                 continue
-            if is_command(text):
+            if is_command(text) and (message := await expand(app.learning.skills, text)) is not None:
+                await _run(session, message, PlainRenderer(verbose=options.verbose))
+            elif is_command(text):
                 if not await _command(app, session, text):
                     break
             else:
