@@ -158,6 +158,8 @@ def _part(part: Any, where: str) -> Part:
     if not isinstance(part, dict):
         raise bad_request("A content part must be an object", where)
     kind = part.get("type")
+    if not isinstance(kind, str):
+        raise bad_request("A content part needs type", f"{where}.type")
     if kind in _TEXTS:
         text = part.get("text", part.get("refusal"))
         if not isinstance(text, str):
@@ -172,9 +174,7 @@ def _part(part: Any, where: str) -> Part:
             code="unsupported_content_type",
             param=where,
         )
-    raise bad_request(
-        f"Unknown content type {str(kind)[:40]!r}", f"{where}.type", code="unsupported_content_type"
-    )
+    raise bad_request(f"Unknown content type {kind[:40]!r}", f"{where}.type", code="unsupported_content_type")
 
 
 def _image(value: Any, where: str) -> ImagePart:
