@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.app.late_jobs import LateJobDesk
 from hermes_agent.app.learning import Learning
 from hermes_agent.app.mcp import McpServers, is_mcp_name
 from hermes_agent.app.web import web_ports
@@ -185,7 +186,7 @@ class App:
         """Tools of these toolsets, in a stable order."""
         services = ToolServices(
             sessions=self._store,
-            jobs=load_late("hermes_agent.scheduler.jobs:JobBook")(self.home),
+            jobs=LateJobDesk(self.home),
             web=web_ports(self),
             memory=self.learning.memory if self.learning.has_memory else None,
             skills=self.learning.skills,

@@ -6,9 +6,7 @@ after a backup. Nothing is ever deleted, and every round leaves a report.
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +17,7 @@ from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.curator import CuratorSettings
 from hermes_agent.core.errors import StoreError
+from hermes_agent.core.loading import load
 from hermes_agent.skills.discovery import MAIN_FILE, Skill
 from hermes_agent.skills.front_matter import NAME
 from hermes_agent.skills.library import SkillLibrary
@@ -211,7 +210,9 @@ class Curator:
         path = folder / "skills.tar.gz"
         try:
             folder.mkdir(mode=0o700, parents=True)
-            replace_atomically(path, self._packed(), mode=0o600)
+            replace_atomically(
+                path, load("hermes_agent.skills.archive:pack")(self._root, MAX_BACKUP_BYTES), mode=0o600
+            )
             for old in self.backups()[:-MAX_BACKUPS]:
                 old.unlink(missing_ok=True)
                 old.parent.rmdir()
@@ -230,28 +231,10 @@ class Curator:
                 raise StoreError("There is no backup to go back to")
             saved = self.backup(is_locked=True)
             try:
-                with tarfile.open(known[-1]) as archive:
-                    archive.extractall(self._root, filter="data")
-            except (OSError, tarfile.TarError) as error:
+                load("hermes_agent.skills.archive:unpack")(known[-1], self._root)
+            except (OSError, EOFError, ValueError) as error:
                 raise StoreError(f"Cannot read the backup {known[-1]}", why=str(error)) from error
             return known[-1], saved
-
-    def _packed(self) -> bytes:
-        buffer = io.BytesIO()
-        size = 0
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            for path in sorted(self._root.rglob("*")):
-                relative = path.relative_to(self._root)
-                hidden = relative.parts[0].startswith(".") and relative.parts[0] != ".usage.json"
-                if hidden or path.is_symlink() or not path.is_file():
-                    continue
-                size += path.stat().st_size
-                if size > MAX_BACKUP_BYTES:
-                    raise StoreError(
-                        f"The skills are larger than {MAX_BACKUP_BYTES // 1_000_000} MB; no backup was made"
-                    )
-                archive.add(path, str(relative), recursive=False)
-        return buffer.getvalue()
 
     # -- files
 
