@@ -1,4 +1,4 @@
-"""Skills as a tar file. A module of its own, because loading tarfile costs more than a chat's whole start may."""
+"""Skills as a tar file. A module of its own, because loading tarfile costs more than a start may."""
 
 from __future__ import annotations
 
