@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _CORRUPT_VTAB = 267
+
+_FULL_BYTES = 64 * 1024
+"""Less free than this is a full disk: SQLite grows its shared-memory file by 32 KiB."""
 
 _CORRUPT_REMEDY = (
     "Run `hermes doctor --fix` to rescue what can be read (the damaged file is kept), "
@@ -53,7 +57,7 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
         )
     if code in _CORRUPT:
         return StoreCorruptError(f"The database {path} is damaged", why=reason, remedy=_CORRUPT_REMEDY)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_disk_full(path)):
         return StoreUnwritableError(
             f"No space left to store the conversation in {path}",
             why="The disk is full",
@@ -73,6 +77,14 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
             remedy="Use a Python whose sqlite3 module is built with FTS5 (uv's and most systems' are).",
         )
     return StoreError(f"The database {path} refused a statement", why=reason, remedy="Run `hermes doctor`.")
+
+
+def _is_disk_full(path: Path) -> bool:
+    """SQLite calls a shared-memory file that cannot grow an I/O error."""
+    try:
+        return shutil.disk_usage(path.parent).free < _FULL_BYTES
+    except OSError:
+        return False
 
 
 def busy(path: Path) -> StoreBusyError:

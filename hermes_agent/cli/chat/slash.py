@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[[str], Awaitable[None]]
 _PICK_KEYS = "123456789"
+_MARKS = re.compile(">>>|<<<")
+"""Around the words found in a hit's snippet."""
 
 
 class SlashCommands:
@@ -193,7 +196,8 @@ class SlashCommands:
             self._say(f"Nothing found for {argument!r}.")
             return
         lines = [
-            f"{hit.session_id}  {hit.session_title or ''}\n    {' '.join(hit.snippet.split())}"
+            f"{hit.session_id}  {hit.session_title or ''}".rstrip()
+            + f"\n    {' '.join(_MARKS.sub('', hit.snippet).split())}"
             for hit in hits
         ]
         self._say("\n".join(lines))

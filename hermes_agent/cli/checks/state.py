@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -52,13 +53,10 @@ def check_home(around: Surroundings) -> Iterator[Finding]:
         return
     problem = _write_problem(root)
     if problem:
-        yield Finding(
-            "Home",
-            "fail",
-            f"{root} cannot be written",
-            problem,
-            f"Check owner and permissions: ls -ld '{root}'; or set HERMES_HOME elsewhere.",
-        )
+        is_full = problem == os.strerror(errno.ENOSPC)
+        remedy = f"Check owner and permissions: ls -ld '{root}'; or set HERMES_HOME elsewhere."
+        remedy = "Free some disk space." if is_full else remedy
+        yield Finding("Home", "fail", f"{root} cannot be written", problem, remedy)
         return
     yield _home_mode(around, by) if manager is None else Finding("Home", "ok", f"{root}{by}")
     yield _disk_space(root)
