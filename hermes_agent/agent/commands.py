@@ -144,6 +144,7 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "Model and tools",
         while_running=True,
     ),
+    CommandSpec("reload-mcp", "Connect to the MCP servers anew and take their tools", "Model and tools"),
     CommandSpec("config", "Show the settings that matter here", "Model and tools", scope="cli"),
     # While it works
     CommandSpec("stop", "Interrupt the agent", "While it works", while_running=True),

@@ -76,22 +76,28 @@ class McpServers:
         servers = self._configured()
         if self._manager is None and any(settings.enabled for settings in servers.values()):
             self._servers = servers
-            guard = load("hermes_agent.environments.guard:Guard")()
-            ports = load("hermes_agent.mcp.ports:McpPorts")(
-                cache=self._home.cache / "mcp",
-                child_environment=self._config().environ.child_environment(),
-                cwd=Path(self._config().settings.terminal.cwd).expanduser().absolute(),
-                guard=guard,
-                family=load("hermes_agent.environments.process_table:session_processes"),
-                find_orders=find_orders,
-                model_for=self._model_for,
-                make_auth=self._make_auth,
-                refresh=self._refresh,
-            )
-            self._manager = load("hermes_agent.mcp.manager:McpManager")(
-                servers, ports, self._config().settings.mcp, on_close=guard.close
-            )
+            self._manager = self.build(servers)
         return self._manager
+
+    def build(self, servers: Mapping[str, McpServerSettings]) -> McpManager:
+        """A manager of its own for these servers; the caller closes it."""
+        guard = load("hermes_agent.environments.guard:Guard")()
+        table = load("hermes_agent.environments.process_table")
+        ports = load("hermes_agent.mcp.ports:McpPorts")(
+            cache=self._home.cache / "mcp",
+            child_environment=self._config().environ.child_environment(),
+            cwd=Path(self._config().settings.terminal.cwd).expanduser().absolute(),
+            guard=guard,
+            family=table.session_processes if table.has_table() else None,
+            find_orders=find_orders,
+            model_for=self._model_for,
+            make_auth=self._make_auth,
+            refresh=self._refresh,
+        )
+        manager: McpManager = load("hermes_agent.mcp.manager:McpManager")(
+            servers, ports, self._config().settings.mcp, on_close=guard.close
+        )
+        return manager
 
     async def start(self) -> None:
         """Connect in the background; returns at once. A changed configuration is adopted."""

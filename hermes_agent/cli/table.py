@@ -23,6 +23,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("setup", "Connect a model, step by step, and test it"),
     _entry("model", "Show or choose the model"),
     _entry("tools", "Show or choose the tools the agent may use"),
+    _entry("mcp", "Connect servers of the Model Context Protocol"),
     _entry("sessions", "List, search, show, rename, export and delete conversations"),
     _entry("memory", "Show and change what the agent remembers"),
     _entry("skills", "List skills, judge the agent's proposals"),

@@ -21,7 +21,7 @@ from hermes_agent.gateway.keys import background_key
 if TYPE_CHECKING:
     from hermes_agent.gateway.conversation import Conversation
 
-OWNER_ONLY = frozenset({"reload", "restart", "platform", "yolo", "sethome"})
+OWNER_ONLY = frozenset({"reload", "reload-mcp", "restart", "platform", "yolo", "sethome"})
 _LISTED = 15
 
 
@@ -269,6 +269,11 @@ async def _reload(conversation: Conversation, _entry: InboxEntry, _command: Slas
     return Reply(await conversation.context.ports.reload())
 
 
+async def _reload_mcp(conversation: Conversation, entry: InboxEntry, _command: SlashCommand) -> Reply:
+    session = await conversation.chat.open(entry.message)
+    return Reply(await session_commands.reload_mcp(session))
+
+
 async def _restart(conversation: Conversation, entry: InboxEntry, _command: SlashCommand) -> Reply:
     conversation.after_finish(
         lambda: conversation.context.ports.restart(f"/restart of {entry.message.sender.id}")
@@ -302,5 +307,6 @@ _HANDLERS: dict[str, Handler] = {
     "sethome": _sethome,
     "platform": _platform,
     "reload": _reload,
+    "reload-mcp": _reload_mcp,
     "restart": _restart,
 }

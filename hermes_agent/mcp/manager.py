@@ -155,6 +155,10 @@ class McpManager:
             status.name, status.state, status.transport, len(found.tools), status.detail, found.rejected
         )
 
+    def offered(self, server: str) -> tuple[McpTool, ...]:
+        """The tools of one server, as far as they are known."""
+        return self._offer(server).tools
+
     def connection(self, server: str) -> Connection:
         """One server's connection. Raises `KeyError`."""
         return self._connections[server]

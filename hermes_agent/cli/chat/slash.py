@@ -58,6 +58,7 @@ class SlashCommands:
             "toolsets": self._toolsets,
             "yolo": self._yolo,
             "reload": self._reload,
+            "reload-mcp": self._reload_mcp,
             "config": self._config,
             "stop": self._stop,
             "steer": self._steer,
@@ -322,6 +323,10 @@ class SlashCommands:
 
     async def _reload(self, _argument: str) -> None:
         await self._chat.reload()
+
+    async def _reload_mcp(self, _argument: str) -> None:
+        self._chat.transcript.note("Connecting to the MCP servers …")
+        self._say(await shared.reload_mcp(self._chat.session))
 
     async def _config(self, _argument: str) -> None:
         chat = self._chat
