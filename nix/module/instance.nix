@@ -120,7 +120,12 @@ in
       pkgs.coreutils
       pkgs.git
     ]
-    ++ cfg.extraPackages;
+    ++ cfg.extraPackages
+    # What people have on this machine, the agent has, too.
+    ++ [
+      "/etc/profiles/per-user/${cfg.user}"
+      "/run/current-system/sw"
+    ];
     environment = {
       HOME = cfg.stateDir;
       HERMES_HOME = home;
