@@ -29,6 +29,8 @@ def estimate_message(message: Message) -> int:
     """Tokens of one message, about."""
     total = MESSAGE_OVERHEAD
     if isinstance(message, UserMessage):
+        if len(message.parts) == 1 and type(part := message.parts[0]) is TextPart:
+            return total + estimate_text(part.text)
         for part in message.parts:
             total += estimate_text(part.text) if isinstance(part, TextPart) else IMAGE_TOKENS
     elif isinstance(message, AssistantMessage):

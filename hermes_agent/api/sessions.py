@@ -21,7 +21,7 @@ from hermes_agent.api.errors import ApiError, not_found
 from hermes_agent.api.ports import ApiPorts
 from hermes_agent.api.wire import digest, new_id
 from hermes_agent.core.errors import SessionNotFoundError
-from hermes_agent.core.messages import AssistantMessage, Message, TextPart, UserMessage
+from hermes_agent.core.messages import AssistantMessage, Message, UserMessage
 from hermes_agent.core.session import SessionRecord
 
 SOURCE: Final = "api_server"
@@ -291,7 +291,8 @@ class Sessions:
         return session_id
 
     def _remember(self, session: Session, owner: str) -> None:
-        chars = sum(map(_chars, session.messages))
+        # Counting characters would cost more than it is worth; the provider has counted tokens.
+        chars = 4 * session.context_tokens + 1_000
         if chars > _RECENT_CHARS // 8:
             return
         recent = _Recent(owner, session.system_prompt, tuple(session.messages), chars)
@@ -341,14 +342,6 @@ def _cache_key(ask: Ask, owner: str) -> str:
     first = ask.history[0] if ask.history else ask.message
     text = first.text if isinstance(first, UserMessage | AssistantMessage) else ""
     return f"api-{digest(owner, ask.instructions, text)}"
-
-
-def _chars(message: Message) -> int:
-    if isinstance(message, UserMessage):
-        return sum(
-            len(part.text) if isinstance(part, TextPart) else len(part.data or "") for part in message.parts
-        )
-    return len(message.text)
 
 
 def _busy(session_id: str) -> ApiError:

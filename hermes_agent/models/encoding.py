@@ -99,19 +99,22 @@ def group_messages(messages: Iterable[Message]) -> list[Group]:
 
 
 class _Grouper:
-    def __init__(self) -> None:
-        self.closed: list[Group] = []
+    def __init__(self, closed: Iterable[Group] = ()) -> None:
+        self.closed: list[Group] = list(closed)
         self._open: Incoming | None = None
-        self._calls: dict[str, ToolCall] = {}
+        last = self.closed[-1] if self.closed else None
+        calls = last.tool_calls if isinstance(last, AssistantMessage) else ()
+        self._calls: dict[str, ToolCall] = {call.id: call for call in calls}
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Message) -> bool:
+        """Take a message; True if it closed all groups (an answer of the model)."""
         if isinstance(message, AssistantMessage):
             if not message.text and not message.tool_calls:
-                return
+                return False
             self._close()
             self.closed.append(message)
             self._calls = {call.id: call for call in message.tool_calls}
-            return
+            return True
         group = self._open = self._open or Incoming()
         if isinstance(message, UserMessage):
             group.users.append(message)
@@ -119,6 +122,7 @@ class _Grouper:
             group.results.append(message)
         else:
             group.users.append(UserMessage.of(f"[Result of {message.tool_name}]\n{message.text}"))
+        return False
 
     def finish(self) -> list[Group]:
         """Closed groups and the open one, which later messages may still extend."""
@@ -160,24 +164,45 @@ class _Session:
         self._grouper = _Grouper()
         self._items: list[bytes] = []
         self._encoded_groups = 0
+        self._item_ends: list[int] = []
+        self._marks: list[tuple[int, int]] = []
+        """After each answer of the model: messages seen, groups closed. Back to there is an easy way."""
         self._system: tuple[str, bytes] | None = None
         self._tools: tuple[Sequence[ToolDefinition], bytes] | None = None
 
     def encode(self, messages: Sequence[Message]) -> EncodedConversation:
         known = len(self._seen)
         if known > len(messages) or not all(map(is_, self._seen, messages)):
-            self._seen, self._grouper, self._items, self._encoded_groups = [], _Grouper(), [], 0
-            known = 0
+            self._go_back(messages)
+            known = len(self._seen)
         for message in messages[known:] if known else messages:
             self._seen.append(message)
-            self._grouper.add(message)
+            if self._grouper.add(message):
+                self._marks.append((len(self._seen), len(self._grouper.closed)))
         closed = self._grouper.closed
         for group in closed[self._encoded_groups :]:
             self._items.extend(map(dumps, self._encode_group(group)))
+            self._item_ends.append(len(self._items))
         self._encoded_groups = len(closed)
         groups = self._grouper.finish()
         tail = [dumps(item) for group in groups[len(closed) :] for item in self._encode_group(group)]
         return EncodedConversation([*self._items, *tail], groups)
+
+    def _go_back(self, messages: Sequence[Message]) -> None:
+        """Forget what comes after the last answer that both conversations have."""
+        pairs = zip(self._seen, messages, strict=False)
+        common = next(
+            (index for index, (old, new) in enumerate(pairs) if old is not new),
+            min(len(self._seen), len(messages)),
+        )
+        while self._marks and self._marks[-1][0] > common:
+            self._marks.pop()
+        seen, groups = self._marks[-1] if self._marks else (0, 0)
+        del self._seen[seen:]
+        self._grouper = _Grouper(self._grouper.closed[:groups])
+        self._encoded_groups = groups
+        del self._item_ends[groups:]
+        del self._items[self._item_ends[-1] if self._item_ends else 0 :]
 
     def constant(
         self, request: ModelRequest, encode: Callable[[ModelRequest], tuple[bytes, bytes]]
