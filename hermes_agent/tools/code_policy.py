@@ -88,11 +88,38 @@ _RISKY_NAMES: Final = frozenset(
 )
 # Ways to an attribute or to code by a text; ways out of a function's own variables; modules inside modules.
 _RISKY_ATTRIBUTES: Final = frozenset(
-    (
-        "attrgetter methodcaller get_type_hints singledispatch singledispatchmethod eval exec "
-        "modules gi_frame gi_code f_globals f_builtins f_locals cr_frame ag_frame tb_frame "
-        "os sys codecs subprocess shutil builtins io socket importlib ctypes inspect types mp selectors"
-    ).split()  # noqa: SIM905 - a list of so many words reads worse
+    [
+        "attrgetter",
+        "methodcaller",
+        "get_type_hints",
+        "singledispatch",
+        "singledispatchmethod",
+        "eval",
+        "exec",
+        "modules",
+        "gi_frame",
+        "gi_code",
+        "f_globals",
+        "f_builtins",
+        "f_locals",
+        "cr_frame",
+        "ag_frame",
+        "tb_frame",
+        "os",
+        "sys",
+        "codecs",
+        "subprocess",
+        "shutil",
+        "builtins",
+        "io",
+        "socket",
+        "importlib",
+        "ctypes",
+        "inspect",
+        "types",
+        "mp",
+        "selectors",
+    ]
 )
 
 
