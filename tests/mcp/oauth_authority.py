@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from authlib.oauth2.rfc6749 import (
     AuthorizationCodeMixin,
     AuthorizationServer,
     ClientMixin,
+    InvalidClientError,
     InvalidGrantError,
     JsonRequest,
     OAuth2Request,
@@ -34,7 +36,8 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from authlib.oauth2.rfc7591 import ClientRegistrationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
-from joserfc import jwk
+from joserfc import jwk, jwt
+from joserfc.errors import JoseError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -65,7 +68,8 @@ class Client(ClientMixin):
         return secrets.compare_digest(self.client_secret, client_secret)
 
     def check_endpoint_auth_method(self, method, endpoint):
-        return self.metadata.get("token_endpoint_auth_method", "none") == method
+        own = self.metadata.get("token_endpoint_auth_method", "none")
+        return own.endswith("_jwt") if method == "assertion" else own == method
 
     def check_response_type(self, response_type):
         return response_type == "code"
@@ -127,7 +131,9 @@ class Token(TokenMixin):
 class _Request(OAuth2Request):
     def __init__(self, request: Request, form: dict[str, str]) -> None:
         # Authlib insists on TLS; this is loopback.
-        super().__init__(request.method, str(request.url).replace("http:", "https:", 1), headers=request.headers)
+        super().__init__(
+            request.method, str(request.url).replace("http:", "https:", 1), headers=request.headers
+        )
         self._args, self._form = dict(request.query_params), form
         self.payload = BasicOAuth2Payload(self._args if request.method == "GET" else form)
 
@@ -175,14 +181,16 @@ class Authority(AuthorizationServer):
         self.lies: dict[str, Any] = {}
         self.token_path = "/token"
         self.delay = 0.0
+        self.asked = asyncio.Event()
+        self.enough = 0
+        self.reached = asyncio.Event()
         self.register_token_generator("default", self._make)
         self.register_grant(_CodeGrant, [CodeChallenge(required=True)])
         self.register_grant(_RefreshGrant)
         self.register_grant(_ClientGrant)
         self.register_endpoint(_Registration)
         self.register_endpoint(_Revocation)
-        self.register_client_auth_method("private_key_jwt", _Assertion(self, "private_key_jwt"))
-        self.register_client_auth_method("client_secret_jwt", _Assertion(self, "client_secret_jwt"))
+        self.register_client_auth_method("assertion", _Assertion(self))
 
     @property
     def issuer(self) -> str:
@@ -235,7 +243,11 @@ class Authority(AuthorizationServer):
         return JSONResponse(body, status, headers)
 
     def _make(self, grant_type, client, user=None, scope=None, expires_in=None, include_refresh_token=True):
-        token = {"token_type": "bearer", "access_token": f"access-{secrets.token_urlsafe(24)}", "scope": scope}
+        token = {
+            "token_type": "bearer",
+            "access_token": f"access-{secrets.token_urlsafe(24)}",
+            "scope": scope,
+        }
         if self.expires_in is not None:
             token["expires_in"] = self.expires_in
         if include_refresh_token and not (self.omits_refresh and grant_type == "refresh_token"):
@@ -288,7 +300,9 @@ class Authority(AuthorizationServer):
             asked, grant_user=None if self.denies else "somebody", grant=grant
         )
         if self.names_issuer and "location" in response.headers:
-            response.headers["location"] = add_params_to_uri(response.headers["location"], {"iss": self.issuer})
+            response.headers["location"] = add_params_to_uri(
+                response.headers["location"], {"iss": self.issuer}
+            )
         return response
 
     async def _token(self, request: Request) -> Response:
@@ -304,6 +318,7 @@ class Authority(AuthorizationServer):
             return PlainTextResponse("no such place", 404)
         self.calls["token"] += 1
         self.seen.append({**form, "_authorization": request.headers.get("authorization", "")})
+        self.asked.set()
         if self.delay:
             await asyncio.sleep(self.delay)
         status, times = self.down
@@ -311,11 +326,13 @@ class Authority(AuthorizationServer):
             self.down = (status, times - 1)
             return PlainTextResponse("<html>oops</html>", status)
         self.calls[form.get("grant_type", "")] += 1
+        if 0 < self.enough == self.calls["refresh_token"]:
+            self.reached.set()
         return self.create_token_response(_Request(request, form))
 
 
 class _CodeGrant(grants.AuthorizationCodeGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = list(METHODS)
+    TOKEN_ENDPOINT_AUTH_METHODS = METHODS
 
     def save_authorization_code(self, code, request):
         data = request.payload.data
@@ -341,7 +358,7 @@ class _CodeGrant(grants.AuthorizationCodeGrant):
 
 
 class _RefreshGrant(grants.RefreshTokenGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = [*METHODS, "client_secret_jwt", "private_key_jwt"]
+    TOKEN_ENDPOINT_AUTH_METHODS = (*METHODS, "assertion")
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token):
@@ -364,7 +381,7 @@ class _RefreshGrant(grants.RefreshTokenGrant):
 
 
 class _ClientGrant(grants.ClientCredentialsGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = [*METHODS, "client_secret_jwt", "private_key_jwt"]
+    TOKEN_ENDPOINT_AUTH_METHODS = (*METHODS, "assertion")
 
 
 class _Registration(ClientRegistrationEndpoint):
@@ -375,11 +392,13 @@ class _Registration(ClientRegistrationEndpoint):
         return {"token_endpoint_auth_methods_supported": list(METHODS), "response_types_supported": ["code"]}
 
     def save_client(self, client_info, client_metadata, request):
-        return self.server.add_client(client_info["client_id"], client_info["client_secret"], **client_metadata)
+        return self.server.add_client(
+            client_info["client_id"], client_info["client_secret"], **client_metadata
+        )
 
 
 class _Revocation(RevocationEndpoint):
-    CLIENT_AUTH_METHODS = list(METHODS)
+    CLIENT_AUTH_METHODS = METHODS
 
     def query_token(self, token_string, token_type_hint):
         for token in self.server.tokens.values():
@@ -392,11 +411,20 @@ class _Revocation(RevocationEndpoint):
 
 
 class _Assertion(JWTBearerClientAssertion):
-    def __init__(self, server: Authority, method: str) -> None:
+    CLIENT_AUTH_METHOD = "assertion"
+
+    def __init__(self, server: Authority) -> None:
         super().__init__(validate_jti=True)
-        self.CLIENT_AUTH_METHOD = method
         self._server = server
         self._used: set[str] = set()
+
+    def process_assertion_claims(self, assertion, resolve_key):
+        try:
+            token = jwt.decode(assertion, resolve_key, algorithms=["HS256", "RS256", "ES256", "EdDSA"])
+        except JoseError as error:
+            raise InvalidClientError() from error
+        self.verify_claims(token.claims)
+        return token.claims
 
     def get_audiences(self):
         return [self._server.issuer]
@@ -408,22 +436,32 @@ class _Assertion(JWTBearerClientAssertion):
 
     def resolve_client_public_key(self, client):
         key = client.metadata.get("public_key")
-        return jwk.import_key(key, client.metadata.get("key_type", "oct")) if key else jwk.import_key(client.client_secret, "oct")
+        return (
+            jwk.import_key(key, client.metadata.get("key_type", "oct"))
+            if key
+            else jwk.import_key(client.client_secret, "oct")
+        )
 
 
 @asynccontextmanager
-async def serving(app: Any, *, port: int = 0) -> AsyncIterator[str]:
-    """Serve an ASGI app on loopback; gives its origin."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none", lifespan="on")
+async def serving(*apps: Any) -> AsyncIterator[list[str]]:
+    """Serve ASGI apps on loopback, each at a port of its own; gives their origins."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _app in apps]
+    ports = [each.getsockname()[1] for each in sockets]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await apps[ports.index(scope["server"][1])](scope, receive, send)
+
+    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="off")
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve(sockets))
     while not server.started:
         if task.done():
             task.result()
         await asyncio.sleep(0.005)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield [f"http://127.0.0.1:{port}" for port in ports]
     finally:
         server.should_exit = server.force_exit = True
         await task

@@ -115,7 +115,7 @@ async def test_without_a_token_the_first_request_says_that_a_login_is_needed(sta
     broker = stage.broker()
     auth = broker.make_auth("notes", stage.settings()).http_auth()
 
-    async with httpx2.AsyncClient(auth=auth) as client:
+    async with httpx2.AsyncClient(auth=auth, verify=False) as client:
         with pytest.raises(OAuthNonInteractiveError) as caught:
             await client.post(stage.resource.url)
 
@@ -214,7 +214,9 @@ async def test_our_metadata_document_is_the_client_id_where_such_are_taken(stage
 
 
 @pytest.mark.parametrize("document", ["oauth-authorization-server", "openid-configuration", "appended"])
-async def test_metadata_is_found_wherever_an_issuer_with_a_path_puts_it(tmp_path: Path, document: str) -> None:
+async def test_metadata_is_found_wherever_an_issuer_with_a_path_puts_it(
+    tmp_path: Path, document: str
+) -> None:
     async with staged(tmp_path, path="/tenant/one", document=document) as stage:
         await stage.login()
         assert stage.files.load_metadata()["issuer"].endswith("/tenant/one")
@@ -225,7 +227,7 @@ async def test_a_server_that_is_its_own_authority_is_found_without_resource_meta
 
     authority = Authority()
     resource = Resource(authority)
-    async with serving(resource.app(authority.app())) as origin:
+    async with serving(resource.app(authority.app())) as (origin,):
         authority.origin, resource.url, resource.authorities = origin, f"{origin}/mcp", None
         stage = Stage(tmp_path, authority, resource)
         token = await stage.login()

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -207,7 +208,7 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
         self._settings = settings
         self._server_host = (urlsplit(settings.url).hostname or "").lower()
         self._reach: str | None = None
-        self._transports: dict[tuple[str, str], httpx2.AsyncHTTPTransport] = {}
+        self._transports: dict[tuple[str, str, str], httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -217,7 +218,7 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = await asyncio.to_thread(_proxy_for, url.scheme, host)
         found = await self._addresses(host, url.port or 0, is_proxied=bool(proxy))
         await self._check(url, found)
-        transport = self._transport(proxy, host)
+        transport = await self._transport(proxy, url.scheme, host)
         if not found or proxy:
             return await transport.handle_async_request(request)
         for index, address in enumerate(found):
@@ -279,21 +280,26 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
             ) from error
         return [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
 
-    def _transport(self, proxy: str, host: str) -> httpx2.AsyncHTTPTransport:
+    async def _transport(self, proxy: str, scheme: str, host: str) -> httpx2.AsyncHTTPTransport:
         # One for each host: two hosts at one address must not share a connection.
-        if (proxy, host) not in self._transports:
-            self._transports[proxy, host] = httpx2.AsyncHTTPTransport(
-                verify=self._tls(is_own=host == self._server_host), proxy=proxy or None
+        known = self._transports.get((proxy, scheme, host))
+        if known is None:
+            verify: ssl.SSLContext | bool = (
+                False  # Plain HTTP needs no certificates, which take long to load.
             )
-        return self._transports[proxy, host]
+            if scheme == "https" or proxy.startswith("https"):
+                verify = await asyncio.to_thread(self._tls, is_own=host == self._server_host)
+            known = httpx2.AsyncHTTPTransport(verify=verify, proxy=proxy or None)
+            self._transports[proxy, scheme, host] = known
+        return known
 
-    def _tls(self, *, is_own: bool) -> ssl.SSLContext | bool:
+    def _tls(self, *, is_own: bool) -> ssl.SSLContext:
         """TLS settings are the server's; for other hosts only the client certificate, if it was asked for."""
         settings = self._settings
         wants_certificate = settings.oauth.token_endpoint_auth_method.endswith("tls_client_auth")
         is_lax = is_own and not settings.ssl_verify
         if not is_lax and not (settings.client_cert and (is_own or wants_certificate)):
-            return True
+            return _default_tls()
         context = ssl.create_default_context()
         if is_lax:
             context.check_hostname = False
@@ -306,6 +312,11 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
+
+
+@cache
+def _default_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _proxy_for(scheme: str, host: str) -> str:
