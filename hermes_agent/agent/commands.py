@@ -202,15 +202,6 @@ COMMANDS: tuple[CommandSpec, ...] = (
         while_running=True,
         choices=("stop",),
     ),
-    CommandSpec(
-        "agents",
-        "List the subagents at work, or stop them",
-        "While it works",
-        args="[stop N|stop all]",
-        aliases=("tasks",),
-        while_running=True,
-        choices=("stop",),
-    ),
     # Display
     CommandSpec("copy", "Copy the last answer to the clipboard", "Display", scope="cli", while_running=True),
     CommandSpec("image", "Attach an image to the next message", "Display", args="<file>", scope="cli"),
