@@ -25,6 +25,8 @@ from hermes_agent.tools.setup import ToolSetup
 
 if TYPE_CHECKING:
     from hermes_agent.mcp.manager import McpManager
+    from hermes_agent.mcp.oauth.broker import OAuthBroker
+    from hermes_agent.mcp.ports import ServerAuth
 
 TOOLSET = "mcp"
 NONE = "no_mcp"
@@ -69,6 +71,7 @@ class McpServers:
         self._redactor = redactor
         self._model_for = model_for
         self._manager: McpManager | None = None
+        self._broker: OAuthBroker | None = None
         self._servers: Mapping[str, McpServerSettings] | None = None
 
     def manager(self) -> McpManager | None:
@@ -141,6 +144,9 @@ class McpServers:
         manager, self._manager, self._servers = self._manager, None, None
         if manager is not None:
             await manager.aclose()
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await broker.aclose()
 
     def _configured(self) -> Mapping[str, McpServerSettings]:
         return self._config().settings.mcp_servers if self._servers is None else self._servers
@@ -166,8 +172,14 @@ class McpServers:
             return settings  # another server by now: that is for /reload-mcp
         return fresh
 
-    def _make_auth(self, _name: str, _settings: McpServerSettings) -> None:
-        return None
+    def broker(self) -> OAuthBroker:
+        """The one owner of tokens in this process."""
+        if self._broker is None:
+            self._broker = load("hermes_agent.mcp.oauth.broker:OAuthBroker")(self._home.mcp_tokens)
+        return self._broker
+
+    def _make_auth(self, name: str, settings: McpServerSettings) -> ServerAuth | None:
+        return self.broker().make_auth(name, settings) if settings.auth == "oauth" else None
 
     def _guarded(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
         guarded_tool = load("hermes_agent.tools.wrappers:GuardedTool")
