@@ -32,21 +32,17 @@ MAX_REVIEW_TURNS = 8
 REVIEW_SECONDS = 180.0
 MAX_LINE = 200
 
-_INTRODUCTION = (
-    "The conversation above is not going on now. This is a silent review of it: nobody reads your answer, "
-    "and only memory and the skill tools work."
-)
+# Short, because these are the only words of a review that no cache holds.
+_INTRODUCTION = "Silent review: nobody reads your answer; only memory and skill tools work."
 _MEMORY_TASK = (
-    "Memory: did the user reveal something lasting about themselves, their wishes, how they want you to "
-    "work, or about this machine and its projects? Save it with memory, one short entry each; mend "
-    "entries that turned out wrong. Nothing about the state of the task."
+    "Memory: did the user reveal something lasting (wishes, corrections, facts on people, machine, projects)? "
+    "Save it, one short entry each; mend entries that proved wrong. Nothing on the task's progress."
 )
 _SKILL_TASK = (
-    "Skills: was something done in a way worth repeating, found only after trial and error or a correction "
-    "by the user? Patch the skill that was used, or create one for this class of task (not for this one "
-    "case) with skill_manage."
+    "Skills: was a way found, after trial and error or a correction, that will be needed again? Patch the "
+    "skill that was used, or create one for this class of task."
 )
-_END = "Most conversations hold nothing new; then just answer: Nothing to save."
+_END = "Usually there is nothing new; then answer: Nothing to save."
 
 
 class _FencedTool:
