@@ -135,6 +135,11 @@ class Connection:
             self._task = asyncio.create_task(self._own(), name=f"mcp-{self.name}")
         self._wanted.set()
 
+    def connect_first(self) -> None:
+        """Connect in the background if it was never tried."""
+        if self._task is None:
+            self.connect()
+
     async def client(self) -> Client:
         """The connected client; waits for a connection that is being made.
 
