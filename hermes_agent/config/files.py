@@ -94,7 +94,8 @@ def replace_atomically(path: Path, data: bytes, *, mode: int | None = None) -> N
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # On a read-only file system not even a missing file can be removed.
+            temporary.unlink()
 
 
 def _write_new(path: Path, data: bytes, known: os.stat_result | None, mode: int | None) -> None:

@@ -23,6 +23,12 @@ _EDIT_BYTES = "hermes_agent.config.editor:edit_bytes"
 _WRITE_NEW = "hermes_agent.config.editor:new_bytes"
 
 
+def prepare_merge() -> None:
+    """Load the YAML editor now: later this process may have no right to read it."""
+    load(_EDIT_BYTES)
+    load(_WRITE_NEW)({"a": [1, "x"]})
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """The outcome for one file.

@@ -165,6 +165,7 @@ def remove_as_root(path: Path) -> bool:
     """Remove a file or a link (not what it leads to); False if there is none."""
     try:
         with open_directory(path.parent) as directory:
+            os.stat(path.name, dir_fd=directory, follow_symlinks=False)
             os.unlink(path.name, dir_fd=directory)
     except FileNotFoundError:
         return False
@@ -172,6 +173,8 @@ def remove_as_root(path: Path) -> bool:
         if isinstance(error.__cause__, FileNotFoundError):
             return False
         raise
+    except OSError as error:
+        raise _refusal(path, error) from error
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +12,7 @@ from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import HermesError
 from hermes_agent.deploy.activation import Activation, Sources, container_mode_text, is_root, read_sources
 from hermes_agent.deploy.host_users import link_home
+from hermes_agent.deploy.merge import prepare_merge
 from hermes_agent.deploy.placing import Placer, Report
 from hermes_agent.deploy.privilege import (
     Account,
@@ -48,6 +50,9 @@ def activate(spec: ActivationSpec, *, dry_run: bool = False, only_secrets: bool 
         for path in (spec.state_directory, spec.working_directory):
             make_directory(path, account, mode)
 
+    # The service user need not be able to read the program's own files.
+    prepare_merge()
+
     def inner() -> int:
         return _inside(spec, sources, dry_run=dry_run, only_secrets=only_secrets)
 
@@ -69,6 +74,8 @@ def as_account(account: Account, action: Callable[[], int]) -> int:
             code = action()
         except HermesError as error:
             print_problem(error)
+        except Exception:  # noqa: BLE001 - the last handler of this process; nobody else would see it
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

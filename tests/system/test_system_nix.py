@@ -33,7 +33,7 @@ def run(
     )
 
 
-def testbed() -> Path | None:
+def find_testbed() -> Path | None:
     named = os.environ.get("HERMES_NIX_TESTBED")
     path = Path(named) if named else ROOT.parent / "shared" / "testbed" / "nix"
     return path if (path / "get-nix.sh").is_file() else None
@@ -45,7 +45,7 @@ def nix() -> dict[str, str]:
     named = os.environ.get("HERMES_TEST_NIX")
     if named or shutil.which("nix"):
         return {"PATH": f"{named or ''}:{os.environ['PATH']}".lstrip(":")}
-    scripts = testbed()
+    scripts = find_testbed()
     if scripts is None or os.geteuid() != 0:
         pytest.skip("there is no nix here, and none can be had")
     if not (WORK / "nix/bin/nix").exists():
@@ -75,8 +75,10 @@ def test_every_nix_file_parses(nix: dict[str, str], tree: Path):
 
 
 def test_the_lock_file_fits_the_flake(nix: dict[str, str], tree: Path):
-    options = ("--extra-experimental-features", "nix-command flakes", "--offline", "--no-update-lock-file")
-    locked = run("nix", *options, "flake", "lock", f"path:{tree}", env=nix)
+    features = ("--extra-experimental-features", "nix-command flakes")
+    locked = run(
+        "nix", *features, "flake", "lock", "--offline", "--no-update-lock-file", f"path:{tree}", env=nix
+    )
     assert locked.returncode == 0, locked.stderr
 
 
@@ -94,7 +96,7 @@ def test_the_option_types_evaluate_without_anything_fetched(nix: dict[str, str],
 
 @pytest.mark.timeout(900)
 def test_the_flake_builds_and_its_unit_does_what_it_should(nix: dict[str, str], tmp_path: Path):
-    scripts, mirrors = testbed(), os.environ.get("HERMES_NIX_MIRRORS")
+    scripts, mirrors = find_testbed(), os.environ.get("HERMES_NIX_MIRRORS")
     if scripts is None or not mirrors or os.geteuid() != 0:
         pytest.skip("needs root, the testbed and HERMES_NIX_MIRRORS (mirrors of the flake's inputs)")
     settings = tmp_path / "machine.nix"
