@@ -133,7 +133,7 @@ async def _recent(store: SessionStore, limit: int, principal: str, current: str)
 def _text(message: Message) -> str:
     if isinstance(message, AssistantMessage):
         calls = "".join(f"\n  called {call.name}({call.arguments[:200]})" for call in message.tool_calls)
-        return f"assistant: {_cut(message.text)}{calls}"
+        return f"assistant: {_cut(message.text)}{calls}".replace("assistant: \n ", "assistant")
     if isinstance(message, ToolMessage):
         return f"{message.tool_name} gave: {_cut(message.text)}"
     return f"user: {_cut(message.text)}"
