@@ -175,7 +175,9 @@ class McpServers:
     def broker(self) -> OAuthBroker:
         """The one owner of tokens in this process."""
         if self._broker is None:
-            self._broker = load("hermes_agent.mcp.oauth.broker:OAuthBroker")(self._home.mcp_tokens)
+            self._broker = load("hermes_agent.mcp.oauth.broker:OAuthBroker")(
+                self._home.mcp_tokens, lambda secret: self._redactor().add((secret,))
+            )
         return self._broker
 
     def _make_auth(self, name: str, settings: McpServerSettings) -> ServerAuth | None:

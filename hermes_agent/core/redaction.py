@@ -269,6 +269,12 @@ class Redactor:
 
     def __init__(self, values: Iterable[str] = (), *, enabled: bool = True) -> None:
         self.enabled = enabled
+        self._known: tuple[str, ...] = ()
+        self._alternations: dict[tuple[str, ...], re.Pattern[str]] = {}
+        self.add(values)
+
+    def add(self, values: Iterable[str]) -> None:
+        """Replace these too, from now on (tokens that are received while the program runs)."""
         spellings = {
             spelling
             for value in values
@@ -278,10 +284,10 @@ class Redactor:
         # longest first, so that no value hides the rest of a longer one
         self._known = tuple(
             sorted(
-                (known for known in spellings if known not in MASK), key=lambda known: (-len(known), known)
+                {known for known in spellings if known not in MASK}.union(self._known),
+                key=lambda known: (-len(known), known),
             )
         )
-        self._alternations: dict[tuple[str, ...], re.Pattern[str]] = {}
 
     @property
     def longest_line_value(self) -> int:

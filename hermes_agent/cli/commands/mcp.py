@@ -26,7 +26,10 @@ from hermes_agent.core.errors import UsageError
 from hermes_agent.core.loading import load
 from hermes_agent.mcp.known import KNOWN, get_known
 
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS: dict[str, str] = {
+    "login": "hermes_agent.cli.commands.mcp_login:login",
+    "logout": "hermes_agent.cli.commands.mcp_login:logout",
+}
 """Further subcommands: name to `module:attr`, loaded when they are used."""
 
 EXIT_FAILED = 1
@@ -148,9 +151,22 @@ def list_(as_json: bool) -> None:
     for row in rows:
         count = f"{row['tools']} tools" if row["is_known"] else "not connected yet"
         state = count if row["enabled"] else "disabled"
+        if row["enabled"] and row["auth_state"] == "needs_reauth":
+            state = "needs_reauth"
         click.echo(f"{row['name']:<{width}}  {row['transport']:<5}  {state:<18} {row['target']}")
+        if row["enabled"] and row["auth_detail"]:
+            click.echo(f"{'':<{width}}  sign-in: {row['auth_detail']}")
         for tool, reason in row["rejected"].items():
             click.echo(f"{'':<{width}}  left out: {tool} ({reason})")
+
+
+def _sign_in(app: App, name: str, settings: McpServerSettings) -> dict[str, str]:
+    """How signing in stands: `auth_state` is `authorized`, `needs_reauth`, `unavailable` or empty."""
+    if settings.auth != "oauth" or not settings.url:
+        return {"auth_state": "", "auth_detail": ""}
+    status = app.mcp.broker().status(name, settings)
+    advice = f"; hermes mcp login {name}" if status.state == "needs_reauth" else ""
+    return {"auth_state": status.state, "auth_detail": f"{status.detail}{advice}"}
 
 
 async def _known_statuses(app: App) -> list[dict[str, Any]]:
@@ -165,6 +181,7 @@ async def _known_statuses(app: App) -> list[dict[str, Any]]:
                 "transport": (settings.transport or "http") if settings.url else "stdio",
                 "target": app.redactor.redact(settings.url or shlex.join([settings.command, *settings.args])),
                 "auth": settings.auth,
+                **_sign_in(app, name, settings),
                 "tools": statuses[name].tools,
                 "is_known": settings.enabled and not manager.has_unknown([name]),
                 "rejected": dict(statuses[name].rejected),
@@ -296,6 +313,7 @@ def remove(ctx: click.Context, name: str, is_confirmed: bool) -> None:
             return
     left = remove_server(app.home, name, app.settings.mcp_servers[name])
     load("hermes_agent.mcp.catalogue:CatalogueCache")(app.home.cache / "mcp").forget(name)
+    asyncio.run(app.mcp.broker().remove(name))
     click.echo(f"Removed {name}.")
     if left:
         click.echo(f"Its secrets are gone from {app.home.env_file}: {', '.join(left)}")
