@@ -37,8 +37,9 @@ def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
     Raises:
         ProviderSetupError: The proxy is of a kind that cannot be used.
     """
+    # No limit: a server may have hundreds of slow streams, and one more must not wait for another to end.
     limits = httpx2.Limits(
-        max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEP_ALIVE_SECONDS
+        max_connections=None, max_keepalive_connections=40, keepalive_expiry=KEEP_ALIVE_SECONDS
     )
     # Loading certificates takes longer than everything else here, and plain HTTP never leads to TLS.
     needs_tls = not endpoint.info.base_url.lower().startswith("http://")
