@@ -286,6 +286,9 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             loop.remove_signal_handler(number)
+            if number != signal.SIGINT:
+                # The end is near: a second SIGTERM must not turn a good end into a bad one.
+                signal.signal(number, signal.SIG_IGN)
 
     def _start_reload(self) -> None:
         task = asyncio.create_task(self._reload())

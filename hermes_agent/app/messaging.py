@@ -28,6 +28,7 @@ async def make_service(process: GatewayProcess) -> MessagingService:
     service = await make_messaging(process.app, process)
     process.control.register("send", service.on_send)
     process.control.register("outbox.look", service.on_look)
+    process.control.register("pairing.approved", service.on_approved)
     process.control.register("platform", service.on_platform)
     return service
 

@@ -125,15 +125,22 @@ class ChatApprovals(Protocol):
 
     async def decide_approval(
         self, approval_id: str, approver_id: str, decision: str, *, action: str | None = None
-    ) -> bool:
-        """Record a decision; False if the question is not open, or not this person's to answer.
+    ) -> str | None:
+        """Record a decision; None if the question is not open, or not this person's to answer.
 
         Args:
             approval_id: Of the question.
             approver_id: Who answers; must be whom the question was put to.
-            decision: `once`, `session`, `always`, `deny` or `expired`.
+            decision: `once`, `session`, `always` or `deny`.
             action: If given, must be the very action that was asked about.
+
+        Returns:
+            The action that was decided.
         """
+        ...
+
+    async def use_approval(self, approval_id: str) -> None:
+        """A run has acted on the decision: it counts no more."""
         ...
 
     async def decided(self, session_key: str, action: str, *, since: float) -> str | None:

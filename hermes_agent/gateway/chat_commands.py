@@ -188,9 +188,10 @@ async def _decide(conversation: Conversation, entry: InboxEntry, decision: Decis
     if decision == "always" and not conversation.context.access.is_owner(entry.message.platform, sender):
         raise UsageError("Only the owner may approve something for good", remedy="/approve session")
     approvals = conversation.context.ports.approvals
-    if not await approvals.decide_approval(request.id, sender.id, decision, action=request.action):
+    if await approvals.decide_approval(request.id, sender.id, decision, action=request.action) is None:
         raise UsageError("This is not yours to decide, or it is too late")
-    conversation.decide(decision, sender.id, request_id=request.id)
+    if conversation.decide(decision, sender.id, request_id=request.id):
+        await approvals.use_approval(request.id)
     return Reply("🚫 Not run." if decision == "deny" else "👍 Approved.")
 
 
@@ -249,7 +250,8 @@ async def _whoami(conversation: Conversation, entry: InboxEntry, _command: Slash
 
 async def _sethome(conversation: Conversation, entry: InboxEntry, _command: SlashCommand) -> Reply:
     message = entry.message
-    value = ":".join(part for part in (message.chat_id, message.thread_id) if part)
+    separator = "|" if message.chat_id[:1] in ("!", "#", "@") else ":"
+    value = separator.join(part for part in (message.chat_id, message.thread_id) if part)
     await conversation.context.ports.chats.put_fact(message.platform, "home_channel", value)
     return Reply(f"🏠 Unasked messages of {message.platform} come to this chat now.")
 

@@ -167,10 +167,13 @@ class Router:
         if decision == "always" and not self.context.access.is_owner(press.platform, press.sender):
             return "Only the owner may approve something for good."
         approvals = self.context.ports.approvals
-        if not await approvals.decide_approval(request_id, press.sender.id, decision):
+        action = await approvals.decide_approval(request_id, press.sender.id, decision)
+        if action is None:
             return "This is not yours to decide, or it is too late."
         for conversation in self._of(press):
-            if conversation.decide(decision, press.sender.id, request_id=request_id):  # type: ignore[arg-type]
+            # After a restart the run asks for the same action under another id.
+            if conversation.decide(decision, press.sender.id, request_id=request_id, action=action):  # type: ignore[arg-type]
+                await approvals.use_approval(request_id)
                 return "Not run." if decision == "deny" else "Approved."
         return "Noted; it counts if I ask for the same again."
 
@@ -184,6 +187,9 @@ class Router:
         )
         if code is None:
             return
+        await self.context.ports.chats.put_fact(
+            message.platform, f"pairing_chat:{message.sender.id}", message.chat_id
+        )
         await self.context.delivery.put(
             Outgoing(
                 key=f"pairing:{message.platform}:{message.chat_id}:{message.message_id}",

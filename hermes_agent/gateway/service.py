@@ -53,7 +53,7 @@ class MessagingService:
             resumed = await router.resume()
             if resumed:
                 _LOG.info("%d messages of the last time are gone on with", resumed)
-            self._connect(self._ports.platforms(), router)
+            await self._connect(self._ports.platforms(), router)
             await asyncio.gather(*(keeper.settled.wait() for keeper in self._keepers.values()))
             self._is_started = True
             self._warn_without_rules()
@@ -86,7 +86,7 @@ class MessagingService:
         for name, build in wanted.items():
             keeper = self._keepers.get(name)
             if keeper is None:
-                self._connect([(name, build)], router)
+                await self._connect([(name, build)], router)
             elif keeper.state != "paused":
                 await keeper.restart(build)
 
@@ -150,6 +150,21 @@ class MessagingService:
         await self.delivery.look_around()
         return {}
 
+    async def on_approved(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Somebody was let in: tell them, in the chat where they asked (a direct message)."""
+        platform, user_id = str(request["platform"]), str(request["user_id"])
+        chat_id = await self._ports.chats.get_fact(platform, f"pairing_chat:{user_id}")
+        if chat_id:
+            await self.delivery.put(
+                Outgoing(
+                    key=f"paired:{platform}:{user_id}:{time.time():.0f}",
+                    address=ChatAddress(platform, chat_id),
+                    text="✅ You may talk to me now. /help shows what I understand.",
+                    kind="pairing",
+                )
+            )
+        return {}
+
     async def on_platform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Pause or resume a platform."""
         name = str(request.get("name"))
@@ -188,11 +203,15 @@ class MessagingService:
             resume=self.resume,
         )
 
-    def _connect(self, wanted: Sequence[tuple[str, PlatformFactory]], router: Router) -> None:
+    async def _connect(self, wanted: Sequence[tuple[str, PlatformFactory]], router: Router) -> None:
         for name, build in wanted:
             keeper = Keeper(name, build, router, self._changed)
             self._keepers[name] = keeper
-            keeper.start()
+            if await self._ports.chats.get_fact(name, "paused"):
+                await keeper.stop("paused")
+                keeper.settled.set()
+            else:
+                keeper.start()
 
     def _platform_of(self, name: str) -> Platform | None:
         keeper = self._keepers.get(name)

@@ -76,13 +76,17 @@ class SqliteChats:
 
     async def decide_approval(
         self, approval_id: str, approver_id: str, decision: str, *, action: str | None = None
-    ) -> bool:
+    ) -> str | None:
         """Record a decision of whom the question was put to."""
         return await self._store.write(
             partial(
                 _decide, approval_id=approval_id, approver_id=approver_id, decision=decision, action=action
             )
         )
+
+    async def use_approval(self, approval_id: str) -> None:
+        """A run has acted on the decision."""
+        await self._execute("UPDATE chat_approvals SET state = 'used' WHERE id = ?", (approval_id,))
 
     async def decided(self, session_key: str, action: str, *, since: float) -> str | None:
         """A decision no run has used yet; it is used up."""
@@ -122,7 +126,7 @@ def _fact(connection: sqlite3.Connection, platform: str, name: str) -> str:
 
 def _decide(
     connection: sqlite3.Connection, approval_id: str, approver_id: str, decision: str, action: str | None
-) -> bool:
+) -> str | None:
     changed = connection.execute(
         "UPDATE chat_approvals SET state = ?, decided_by = ? WHERE id = ? AND state = 'open'"
         " AND approver_id = ? AND expires_at > ? AND (? IS NULL OR action_hash = ?)",
@@ -136,7 +140,10 @@ def _decide(
             None if action is None else _hash(action),
         ),
     )
-    return changed.rowcount == 1
+    if changed.rowcount != 1:
+        return None
+    row = connection.execute("SELECT action FROM chat_approvals WHERE id = ?", (approval_id,)).fetchone()
+    return str(row[0])
 
 
 def _use(connection: sqlite3.Connection, session_key: str, action: str, since: float) -> str | None:

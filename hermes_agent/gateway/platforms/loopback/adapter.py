@@ -224,6 +224,7 @@ def _delivery_error(response: httpx.Response) -> DeliveryError:
         f"The loopback server answers {response.status_code}",
         why=response.text[:200],
         is_permanent=response.status_code in (400, 403, 404),
+        is_unknown=response.status_code in (500, 502, 504),  # it may have been taken all the same
         retry_after_seconds=_retry_after(response),
     )
 
