@@ -94,7 +94,7 @@ def replace_atomically(path: Path, data: bytes, *, mode: int | None = None) -> N
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        with contextlib.suppress(OSError):  # On a read-only file system not even a missing file can be removed.
+        with contextlib.suppress(OSError):  # On a read-only file system not even a missing one is removed.
             temporary.unlink()
 
 
