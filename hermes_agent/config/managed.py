@@ -117,8 +117,8 @@ def require_unmanaged(
 def _remedy(manager: Manager, option: str | None, nix_line: str | None) -> str:
     if manager.name == "NixOS":
         what = f"the option {option}" if option else "services.hermes-agent"
-        line = f"\n    {nix_line}\n" if nix_line else " "
-        return f"Change {what} in configuration.nix:{line}then run: sudo nixos-rebuild switch"
+        line = f":\n    {nix_line}\n" if nix_line else ", "
+        return f"Change {what} in configuration.nix{line}then run: sudo nixos-rebuild switch"
     if manager.name == "Homebrew":
         return "Change it in the formula's configuration, then run: brew upgrade hermes-agent"
     return f"Change it where {manager.name} keeps it."

@@ -119,11 +119,13 @@ def test_own_endpoint_is_set_by_its_address(cli: CommandLine) -> None:
 
 def test_managed_installation_refuses_and_names_the_option(cli: CommandLine) -> None:
     cli.write(".managed", "")
-    for arguments in (("model", "set", "demo:demo"), ("model",)):
-        result = cli.run(*arguments)
-        assert result.returncode == 7
-        assert "managed by NixOS" in result.stderr
-        assert "services.hermes-agent.settings.model" in result.stderr
+    result = cli.run("model", "set", "demo:demo")
+    assert result.returncode == 7
+    assert "managed by NixOS" in result.stderr
+    assert "services.hermes-agent.settings.model" in result.stderr
+    child = cli.spawn("model")
+    child.expect_exact("managed by NixOS")
+    assert finish(child) == 7
     assert not (cli.home / "config.yaml").exists()
 
 
@@ -138,8 +140,8 @@ def test_show_names_endpoint_and_source_of_the_key(cli: CommandLine) -> None:
 
 def test_without_a_terminal_it_asks_nothing(cli: CommandLine) -> None:
     result = cli.run("model")
-    assert result.returncode == 2
-    assert "hermes model set" in result.stderr
+    assert result.returncode == 4
+    assert "hermes setup" in result.stderr
 
 
 def test_picking_with_arrows_and_filter_stores_key_and_model(cli: CommandLine) -> None:
@@ -259,3 +261,11 @@ def test_provider_may_stand_in_the_default(tmp_path: Path) -> None:
 
 def test_choice_does_not_show_its_key() -> None:
     assert KEY not in repr(ModelChoice("x", "y", key_name="X", key=KEY))
+
+
+def test_where_nobody_can_choose_the_model_is_shown(cli: CommandLine) -> None:
+    cli.write("config.yaml", "model: {provider: demo}\n")
+    shown = cli.run("model")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == cli.run("model", "show").stdout
+    assert "demo:demo" in shown.stdout

@@ -56,12 +56,16 @@ def _complete_provider(_ctx: click.Context, _parameter: click.Parameter, incompl
 def command(ctx: click.Context) -> None:
     """Show or choose the model.
 
-    Without a subcommand, pick a provider and a model from lists.
+    Without a subcommand, pick a provider and a model from lists; where nobody can choose, show the present
+    one.
     """
     if ctx.invoked_subcommand is not None:
         return
     invocation: Invocation = ctx.obj
     home = Home.from_environment()
+    if not invocation.terminal.is_interactive:
+        print_model(load(home))
+        return
     require_model_unmanaged(home, "hermes model")
     prompter = open_prompter(invocation.terminal, instead="hermes model set PROVIDER:MODEL")
     config = load(home)
@@ -77,7 +81,11 @@ def command(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(as_json: bool) -> None:
     """Show which model answers, where, and whose key is used."""
-    config = load(Home.from_environment())
+    print_model(load(Home.from_environment()), as_json=as_json)
+
+
+def print_model(config: LoadedConfig, *, as_json: bool = False) -> None:
+    """Print what is known of the model in use, as text or as one JSON object."""
     facts = _facts(config)
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))

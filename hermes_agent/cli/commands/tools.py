@@ -58,7 +58,7 @@ def command(ctx: click.Context, platform: str) -> None:
         return
     invocation: Invocation = ctx.obj
     home = Home.from_environment()
-    if not (invocation.terminal.stdin_is_tty and invocation.terminal.stdout_is_tty):
+    if not invocation.terminal.is_interactive:
         print_tools(load(home), platform)
         return
     _require_unmanaged(home, "hermes tools", platform)

@@ -61,7 +61,7 @@ def provider_choices(config: LoadedConfig, servers: Sequence[LocalServer]) -> li
         for place, server in enumerate(servers)
     ]
     other = [
-        Choice(_OWN, "Another endpoint", "an address that speaks OpenAI's or Anthropic's language", _OTHER),
+        Choice(_OWN, "Another endpoint", "your own address: OpenAI's or Anthropic's API", _OTHER),
         Choice("demo", "Demo model", "offline, understands a few fixed requests", _OTHER),
     ]
     return [*ready, *here, *needs, *other]
