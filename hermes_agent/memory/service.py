@@ -125,7 +125,7 @@ class FileMemory:
                     is_pending=True,
                 )
             self._write(files, change, edit)
-        text = f"Done. {self._usage(change.target, edit.texts)}"
+        text = f"Saved for later sessions. {self._usage(change.target, edit.texts)}"
         if edit.evicted:
             text += "\nTo make room, the oldest went: " + "; ".join(one_line(old) for _, old in edit.evicted)
         return MemoryOutcome(text, summary)
@@ -226,7 +226,8 @@ class FileMemory:
     def _usage(self, target: MemoryTarget, texts: Sequence[str]) -> str:
         used, limit = size(texts), self.limit(target)
         share = f" ({100 * used // limit} %)" if limit else ""
-        return f"{FILE_NAMES[target]}: {len(texts)} entries, {used:,} of {limit:,} characters{share}."
+        entries = "1 entry" if len(texts) == 1 else f"{len(texts)} entries"
+        return f"{FILE_NAMES[target]}: {entries}, {used:,} of {limit:,} characters{share}."
 
     def _snapshot(self, principal: str) -> tuple[str, Sequence[str]]:
         blocks: list[str] = []

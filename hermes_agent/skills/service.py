@@ -18,7 +18,7 @@ from hermes_agent.core.skills import (
     SkillView,
 )
 from hermes_agent.skills.bundle import SHIPPED
-from hermes_agent.skills.discovery import MAIN_FILE, Skill, list_files, read_text
+from hermes_agent.skills.discovery import MAIN_FILE, Found, Skill, list_files, read_text
 from hermes_agent.skills.front_matter import SkillFormatError, parse
 from hermes_agent.skills.library import LibraryOptions, SkillLibrary
 
@@ -36,6 +36,7 @@ class FileSkills:
 
     def __init__(self, library: SkillLibrary) -> None:
         self.library = library
+        self._is_synced = False
 
     async def index(self, *, tools: frozenset[str], toolsets: frozenset[str]) -> SkillsIndex:
         """The block for the prompt; brings the bundled skills first."""
@@ -43,7 +44,7 @@ class FileSkills:
 
     async def list(self) -> Sequence[SkillInfo]:
         """All usable skills."""
-        found = await asyncio.to_thread(self.library.usable)
+        found = await asyncio.to_thread(self.usable)
         return [
             SkillInfo(skill.name, skill.front.description, skill.source, skill.front.category)
             for skill in found.skills
@@ -65,6 +66,22 @@ class FileSkills:
     async def change(self, change: SkillChange) -> SkillOutcome:
         """Write or propose. Raises `ToolError`, `StoreError`."""
         return await asyncio.to_thread(self.library.change, change)
+
+    def usable(self) -> Found:
+        """`library.usable`, once the bundled skills are there."""
+        self._sync()
+        return self.library.usable()
+
+    def _sync(self) -> str:
+        """Bring the bundled skills, once in a process; what prevents it, for people."""
+        if self._is_synced:
+            return ""
+        self._is_synced = True
+        try:
+            self.library.sync_bundled()
+        except StoreError as error:
+            return "; ".join(error.lines)
+        return ""
 
     def view_now(
         self, name: str, file_path: str = "", session_id: str = "", *, is_use: bool = False
@@ -97,11 +114,8 @@ class FileSkills:
             return  # A read-only state directory must not keep anybody from reading.
 
     def _index(self, tools: frozenset[str], toolsets: frozenset[str]) -> SkillsIndex:
-        warnings: list[str] = []
-        try:
-            self.library.sync_bundled()
-        except StoreError as error:
-            warnings.append("; ".join(error.lines))
+        problem = self._sync()
+        warnings = [problem] if problem else []
         found = self.library.usable()
         warnings += [f"A skill was left out: {problem}" for problem in found.problems]
         if "skill_view" not in tools:

@@ -39,7 +39,7 @@ def test_what_the_agent_was_told_is_in_the_prompt_of_the_next_session(cli: Comma
 
 
 def test_people_change_memory_and_take_it_back(cli: CommandLine) -> None:
-    assert "1 entries" in cli.run("memory", "add", "The server is called atlas.").stdout
+    assert "1 entry" in cli.run("memory", "add", "The server is called atlas.").stdout
     assert "atlas" in cli.run("memory").stdout
     assert "− The server" in cli.run("memory", "remove", "atlas").stdout
     assert "remove" in cli.run("memory", "history").stdout

@@ -43,7 +43,7 @@ def completion_values(conversation: Conversation) -> Mapping[str, Values]:
         return [*aliases, *own, *((f"{provider.id}:", provider.label) for provider in providers)]
 
     def skills() -> Sequence[tuple[str, str]]:
-        found = conversation.app.learning.skills.library.usable().skills
+        found = conversation.app.learning.skills.usable().skills
         return [(skill.name, skill.front.description) for skill in found]
 
     return {SKILLS: skills, "personality": personalities, "resume": sessions, "model": models}
