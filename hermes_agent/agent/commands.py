@@ -114,6 +114,12 @@ COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         "compress", "Shorten the conversation to save context", "Conversation", args="[what to keep]"
     ),
+    CommandSpec(
+        "rollback",
+        "Bring files back to how they were before the agent changed them",
+        "Conversation",
+        args="[N [file]|diff N]",
+    ),
     # Model and tools
     CommandSpec(
         "model",

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hermes_agent.agent.checkpoints import Checkpoints
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.run import Run
 from hermes_agent.agent.session import Session, SessionParts
@@ -293,6 +294,8 @@ class Subagents:
             )
         )
         session.max_turns = parts.settings.max_iterations
+        if caller.checkpoints is not None:
+            session.use_checkpoints(Checkpoints(caller.checkpoints.store))
         if may_delegate:
             session.subagents = Subagents(session, replace(parts, depth=parts.depth + 1))
         await session.load()

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.checkpoints import Checkpoints
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
 from hermes_agent.agent.delegation import ChildParts, Subagents
@@ -21,6 +22,7 @@ from hermes_agent.agent.personalities import get_personality
 from hermes_agent.agent.prompt import PromptParts, build_system_prompt, prompt_blocks
 from hermes_agent.agent.session import Session, SessionParts
 from hermes_agent.config.settings import Settings
+from hermes_agent.core.checkpoints import CheckpointStore
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import ConfigError, UsageError
 from hermes_agent.core.events import RunFinished
@@ -120,6 +122,7 @@ class AgentPorts:
         late_tools: Toolset names to all tools, asked once per session before its first request; None if
             `make_tools` gave them all.
         mcp: The MCP servers.
+        checkpoints: Keeps snapshots of files; None takes none.
     """
 
     store: SessionStore
@@ -133,6 +136,7 @@ class AgentPorts:
     toolsets_for: Callable[[str], Sequence[str]]
     prompt_sections: Callable[[PromptScope], Awaitable[PromptSections]] = field(default=_no_sections)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
+    checkpoints: CheckpointStore | None = None
     late_tools: Callable[[Sequence[str]], Awaitable[Sequence[Tool] | None]] = field(default=_no_late_tools)
     mcp: McpControl | None = None
 
@@ -298,6 +302,8 @@ class AgentService:
             )
             session.max_turns = max_turns
             session.subagents = Subagents(session, self._child_parts(toolsets))
+            if self._ports.checkpoints is not None:
+                session.use_checkpoints(Checkpoints(self._ports.checkpoints))
             await session.load()
             # From here on the session owns the lock; until here an error releases it.
             session.own(held.pop_all())

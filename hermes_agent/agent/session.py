@@ -39,6 +39,7 @@ from hermes_agent.core.session import DraftKind, SessionRecord, SessionStore
 from hermes_agent.core.tool import SessionScope, Tool
 
 if TYPE_CHECKING:
+    from hermes_agent.agent.checkpoints import Checkpoints
     from hermes_agent.agent.delegation import Subagents
 
 NOTE_PREFIX = "[hermes] "
@@ -129,6 +130,7 @@ class Session:
         self._run: Run | None = None
         self._is_closed = False
         self._held = ExitStack()
+        self.checkpoints: Checkpoints | None = None
 
     def own(self, held: ExitStack) -> None:
         """Take over what must be released when the session closes (its lock)."""
@@ -336,6 +338,10 @@ class Session:
                     self.id, system_prompt=self.system_prompt, model=self.model.info.label
                 )
         return self.system_prompt
+
+    def use_checkpoints(self, checkpoints: Checkpoints) -> None:
+        """Take snapshots before files are changed (`/rollback`)."""
+        self.checkpoints = self.tool_runner.checkpoints = checkpoints
 
     def use_tools(self, tools: Sequence[Tool]) -> None:
         """Offer these tools from the next request on; changes the prompt prefix."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.run import Run
@@ -26,6 +26,9 @@ from hermes_agent.core.messages import ToolCall, ToolMessage
 from hermes_agent.core.tool import SessionScope, Tool, ToolContext, ToolResult
 
 logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from hermes_agent.agent.checkpoints import Checkpoints
 
 PROGRESS_INTERVAL_SECONDS = 0.05
 """Live output is handed on at most this often …"""
@@ -92,6 +95,8 @@ class ToolRunner:
         self._scope = scope
         self._gate = gate
         self._notify = notify
+        self.checkpoints: Checkpoints | None = None
+        """Who takes snapshots before files are changed; None if nobody does."""
 
     def use_tools(self, tools: Sequence[Tool]) -> None:
         """Offer these tools instead."""
@@ -103,6 +108,8 @@ class ToolRunner:
         If the run is interrupted, running calls are cancelled, the others are answered as skipped,
         and the messages are returned normally: `run.is_interrupted` tells.
         """
+        if self.checkpoints is not None:
+            self.checkpoints.begin_turn()
         prepared = [self._prepare(call) for call in calls]
         results: list[ToolMessage | None] = [None] * len(prepared)
         try:
@@ -215,12 +222,24 @@ class ToolRunner:
         if tool is None:
             raise ToolError(f"There is no tool {name!r} here")
         context = ToolContext(self._scope, tool_call_id=tool_call_id, ask=run.ask, notify=self._notify)
+        await self._permit(tool, arguments, context, run)
+        return await tool.run(arguments, context)
+
+    async def _permit(self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, run: Run) -> None:
+        """Past the gate, with a snapshot of what may be lost. Raises `ToolDeniedError`."""
+        verdict = tool.review(arguments, context)
         warning = await self._gate.check(
-            tool.review(arguments, context), tool_name=name, tool_call_id=tool_call_id, approver=run
+            verdict,
+            tool_name=tool.definition.name,
+            tool_call_id=context.tool_call_id,
+            approver=run,
         )
         if warning:
             run.emit(Notice(warning, "warning"))
-        return await tool.run(arguments, context)
+        if self.checkpoints is not None:
+            await self.checkpoints.before(
+                tool, arguments, verdict, context, lambda text: run.emit(Notice(text, "warning"))
+            )
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -239,14 +258,7 @@ class ToolRunner:
             invoke=partial(self._invoke, item.call.id, run),
         )
         try:
-            warning = await self._gate.check(
-                item.tool.review(item.arguments, context),
-                tool_name=item.call.name,
-                tool_call_id=item.call.id,
-                approver=run,
-            )
-            if warning:
-                run.emit(Notice(warning, "warning"))
+            await self._permit(item.tool, item.arguments, context, run)
             reporter.started_at = time.monotonic()
             return await item.tool.run(item.arguments, context)
         except ToolArgumentsError as error:

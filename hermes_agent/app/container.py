@@ -94,6 +94,11 @@ class App:
                 make_environment=self.make_environment,
                 lock=self._lock,
                 read_soul=self.read_soul,
+                checkpoints=(
+                    load_late("hermes_agent.app.checkpoints:checkpoint_store")(self)
+                    if self.settings.checkpoints.enabled
+                    else None
+                ),
                 remember_rules=self._remember_rules,
                 toolsets_for=self.toolsets_for,
                 late_tools=self._late_tools,

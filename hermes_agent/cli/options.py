@@ -26,6 +26,7 @@ class ChatOptions:
     toolsets: str | None = None
     max_turns: int | None = None
     yolo: bool = False
+    checkpoints: bool = False
     verbose: bool = False
     images: tuple[str, ...] = ()
     source: str | None = None
@@ -83,6 +84,7 @@ _OPTIONS = (
     ),
     click.option("--image", "images", multiple=True, metavar="FILE", help="Attach an image; repeatable."),
     click.option("--yolo", is_flag=True, help="Run risky commands without asking."),
+    click.option("--checkpoints", is_flag=True, help="Take snapshots of files, for /rollback."),
     click.option("-v", "--verbose", is_flag=True, help="Show whole tool outputs."),
     click.option("--source", metavar="NAME", help="Where the session says it came from (default: cli)."),
     click.option("--ignore-user-config", is_flag=True, help="Use built-in settings instead of config.yaml."),

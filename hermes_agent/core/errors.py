@@ -31,6 +31,7 @@ traceback (unless the user asked for one with ``--debug``).
     │   ├── StoreVersionError                written by a newer program
     │   ├── StoreUnwritableError             read-only, full disk, or a directory in the way
     │   ├── SessionNotFoundError
+    │   ├── CheckpointError                  a snapshot of files cannot be taken or restored
     │   ├── SessionBusyError                 another process is running this session
     │   └── SessionTitleError                title too long or taken
     ├── ToolError                   exit 6   told to the model as the tool's result
@@ -237,6 +238,10 @@ class StoreUnwritableError(StoreError):
 
 class SessionNotFoundError(StoreError):
     """No session has this id, prefix or title."""
+
+
+class CheckpointError(StoreError):
+    """A snapshot of files cannot be taken, found or restored."""
 
 
 class SessionBusyError(StoreError):

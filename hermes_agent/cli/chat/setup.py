@@ -33,6 +33,8 @@ def flags_of(options: ChatOptions) -> dict[str, object]:
         flags["logging.level"] = "DEBUG"
     if options.safe_mode:
         flags["display.personality"] = ""
+    if options.checkpoints:
+        flags["checkpoints.enabled"] = True
     return flags
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from hermes_agent import __version__
 from hermes_agent.agent import session_commands as shared
+from hermes_agent.agent.checkpoints import rollback
 from hermes_agent.agent.commands import SlashCommand
 from hermes_agent.agent.delegation import agents
 from hermes_agent.agent.service import SessionOptions
@@ -51,6 +52,7 @@ class SlashCommands:
             "sessions": self._sessions,
             "branch": self._branch,
             "compress": self._compress,
+            "rollback": self._rollback,
             "model": self._model,
             "reasoning": self._reasoning,
             "personality": self._personality,
@@ -261,6 +263,9 @@ class SlashCommands:
 
     async def _compress(self, argument: str) -> None:
         self._say(await shared.compress(self._chat.session, argument.strip()))
+
+    async def _rollback(self, argument: str) -> None:
+        self._say(await rollback(self._chat.session, argument.strip()))
 
     # -- model and tools
 
