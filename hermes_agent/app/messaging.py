@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hermes_agent.app.container import App
+from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.loading import load
 from hermes_agent.core.platform import Platform
@@ -21,6 +26,8 @@ from hermes_agent.store.store import SqliteStore
 
 if TYPE_CHECKING:
     from hermes_agent.app.gateway import GatewayProcess
+
+_LOG = logging.getLogger(__name__)
 
 
 async def make_service(process: GatewayProcess) -> MessagingService:
@@ -56,6 +63,8 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         home=app.home,
         platforms=partial(configured_platforms, app),
         prune=prune,
+        adopt_index=partial(_adopt_index, app, chats),
+        write_index=_IndexFile(app, chats).write,
     )
     if process is not None:
         ports.restart = process.restart
@@ -77,6 +86,40 @@ def _build(app: App, entry: PlatformEntry) -> Platform:
     settings = app.settings.platforms.get(entry.name) or PlatformSettings()
     platform: Platform = load(entry.path)(settings, app.environ.get)
     return platform
+
+
+async def _adopt_index(app: App, chats: SqliteChats) -> None:
+    try:
+        text = await asyncio.to_thread(app.home.chat_index.read_text, encoding="utf-8")
+        index = json.loads(text)
+    except (OSError, ValueError):
+        return
+    if isinstance(index, dict) and (count := await chats.adopt(index)):
+        _LOG.info("%d chats of an older agent taken over", count)
+
+
+class _IndexFile:
+    """`sessions/sessions.json`, written when it has changed."""
+
+    def __init__(self, app: App, chats: SqliteChats) -> None:
+        self._app = app
+        self._chats = chats
+        self._written = b""
+
+    async def write(self) -> None:
+        """Write it. Raises `StoreUnwritableError`."""
+        index = await self._chats.index()
+        data = (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
+        if data == self._written or (not index and not self._written):
+            return
+        path = self._app.home.chat_index
+        await asyncio.to_thread(_replace, path, data)
+        self._written = data
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_atomically(path, data, mode=0o600)
 
 
 async def _reload(process: GatewayProcess) -> str:

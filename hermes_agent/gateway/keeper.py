@@ -161,9 +161,9 @@ class Keeper:
                 raise _SilentError(f"no progress for {now - platform.last_progress:.0f} s; connecting anew")
 
     def _set(self, state: KeeperState, error: str = "") -> None:
-        if error:
+        if error and error != self.error:
             _LOG.warning("%s: %s: %s", self.name, state, error)
-        elif state != self.state:
+        elif not error and state != self.state:
             _LOG.info("%s: %s", self.name, state)
         self.state, self.error, self.since = state, error, time.time()
         self._on_change(self.name)

@@ -37,6 +37,8 @@ class GatewayPorts:
         service: Opens sessions.
         platforms: Builds the configured adapters: name to factory.
         reload: `/reload`; returns a text for people.
+        adopt_index: Takes over the chats of an older agent, once.
+        write_index: Writes `sessions/sessions.json` for other programs.
         prune: Forgets what was finished long ago.
         restart: `/restart`: ends the process, to be started again.
     """
@@ -55,6 +57,8 @@ class GatewayPorts:
     reload: Callable[[], Awaitable[str]] = field(default=_no_reload)
     restart: Callable[[str], None] = field(default=lambda _reason: None)
     prune: Callable[[], Awaitable[None]] = field(default=_nothing)
+    adopt_index: Callable[[], Awaitable[None]] = field(default=_nothing)
+    write_index: Callable[[], Awaitable[None]] = field(default=_nothing)
 
     @property
     def attachments(self) -> Path:

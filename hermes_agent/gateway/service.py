@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from hermes_agent.core.errors import StoreError, UsageError
+from hermes_agent.core.errors import HermesError, StoreError, UsageError
 from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import ChatAddress, Platform
 from hermes_agent.core.surface import Health
@@ -50,6 +51,7 @@ class MessagingService:
         router = self._router = Router(self._context)
         try:
             await self.delivery.open()
+            await self._ports.adopt_index()
             resumed = await router.resume()
             if resumed:
                 _LOG.info("%d messages of the last time are gone on with", resumed)
@@ -63,6 +65,8 @@ class MessagingService:
             self._is_started = False
             await router.leave()
             await self.delivery.aclose()
+            with suppress(HermesError):
+                await self._ports.write_index()
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
             self._keepers.clear()
             self._router = None
@@ -248,6 +252,7 @@ class MessagingService:
         while True:
             try:
                 self._outbox_counts = await self._ports.outbox.counts()
+                await self._ports.write_index()
                 if time.monotonic() - pruned_at > _PRUNE_SECONDS:
                     await self._ports.prune()
                     pruned_at = time.monotonic()

@@ -6,7 +6,8 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -51,6 +52,14 @@ class SqliteChats:
     async def chats(self) -> Sequence[Chat]:
         """All, most recently used first."""
         return await self._store.read(_chats)
+
+    async def index(self) -> dict[str, dict[str, Any]]:
+        """Every chat as `sessions/sessions.json` has it: session key to facts."""
+        return await self._store.read(_index)
+
+    async def adopt(self, index: Mapping[str, Any]) -> int:
+        """Take over chats of an older agent's index, unless there are chats already; returns how many."""
+        return await self._store.write(partial(_adopt, index=index))
 
     async def get_fact(self, platform: str, name: str) -> str:
         """A fact; empty if unset."""
@@ -115,6 +124,74 @@ def _chats(connection: sqlite3.Connection) -> list[Chat]:
 def _to_chat(row: Sequence[Any]) -> Chat:
     origin = json.loads(row[5])
     return Chat(row[0], row[1], row[2], row[3], row[4], origin if isinstance(origin, dict) else {})
+
+
+def _index(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    rows = connection.execute(
+        f"SELECT {', '.join(f'c.{name}' for name in _CHAT.split(', '))}, s.input_tokens, s.output_tokens,"  # noqa: S608
+        " s.cache_read_tokens, s.cache_write_tokens, s.estimated_cost_usd, s.cost_status"
+        " FROM chats c LEFT JOIN sessions s ON s.id = c.session_id ORDER BY c.updated_at"
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        chat = _to_chat(row[:6])
+        counts = [int(value or 0) for value in row[6:10]]
+        found[chat.session_key] = {
+            "session_key": chat.session_key,
+            "session_id": chat.session_id,
+            "created_at": _iso(chat.created_at),
+            "updated_at": _iso(chat.updated_at),
+            "display_name": chat.origin.get("chat_name") or chat.origin.get("user_name") or "",
+            "platform": chat.platform,
+            "chat_type": chat.origin.get("chat_type", "dm"),
+            "input_tokens": counts[0],
+            "output_tokens": counts[1],
+            "cache_read_tokens": counts[2],
+            "cache_write_tokens": counts[3],
+            "total_tokens": counts[0] + counts[1],
+            "estimated_cost_usd": float(row[10] or 0.0),
+            "cost_status": row[11] or "unknown",
+            "suspended": False,
+            "resume_pending": False,
+            "origin": chat.origin,
+        }
+    return found
+
+
+def _adopt(connection: sqlite3.Connection, index: Mapping[str, Any]) -> int:
+    if connection.execute("SELECT 1 FROM chats LIMIT 1").fetchone():
+        return 0
+    count = 0
+    for key, entry in index.items():
+        if not isinstance(entry, dict) or entry.get("suspended"):
+            continue
+        known = connection.execute(
+            "SELECT 1 FROM sessions WHERE id = ?", (str(entry.get("session_id")),)
+        ).fetchone()
+        if known is None:
+            continue
+        origin = entry.get("origin")
+        texts = {str(name): str(value or "") for name, value in (origin or {}).items()}
+        created, updated = _moment(entry.get("created_at")), _moment(entry.get("updated_at"))
+        platform = str(entry.get("platform") or texts.get("platform") or "")
+        connection.execute(
+            "INSERT OR IGNORE INTO chats (session_key, platform, session_id, payload, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (key, platform, str(entry["session_id"]), json.dumps(texts), created, updated),
+        )
+        count += 1
+    return count
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().isoformat()
+
+
+def _moment(value: object) -> float:
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _fact(connection: sqlite3.Connection, platform: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sqlite3
 from pathlib import Path
 
@@ -89,6 +90,9 @@ def test_strangers_in_groups_get_nothing_and_members_have_their_own_conversation
     chat_server.say("token-4", sender="u2", **group)
     chat_server.wait_for(lambda: len(chat_server.texts("g1")) == 2)
     assert one(gateway.home.state_db, "SELECT count(*) FROM chats") == 2
+    gateway.stop()
+    index = json.loads(gateway.home.chat_index.read_text())
+    assert index["agent:main:loopback:group:g1:u2"]["origin"]["user_id"] == "u2"
     keys = one(gateway.home.state_db, "SELECT group_concat(session_key) FROM chats")
     assert "agent:main:loopback:group:g1:u1" in str(keys)
 
