@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+from api_figures import figures as api_figures
 from measure import Series, compare, run_once
 
 from hermes_agent.core.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
@@ -136,6 +137,10 @@ class Bench:
         share = figures["bytes_per_byte_of_text"]
         yield Row("database to the text in it", f"{share:.2f} ×", "2.5 ×", share <= 2.5)
 
+    def api(self) -> Iterator[Row]:
+        for what, figure, goal, is_met in api_figures(HERMES, self.env, self.base_url):
+            yield Row(what, figure, goal, is_met)
+
     async def _sessions_with_history(self, count: int, sessions: int) -> list[str]:
         store = await open_store(self.folder / "hermes" / "state.db")
         ids = []
@@ -189,6 +194,7 @@ GROUPS: dict[str, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     "one-shot": ("One-shot answers", Bench.one_shot_rows),
     "rounds": ("Tool rounds", Bench.rounds),
     "store": ("Conversations on disk", Bench.store),
+    "api": ("API server", Bench.api),
 }
 
 PREAMBLE = """\
