@@ -6,6 +6,7 @@ slow server neither delays them nor changes the prompt prefix; the connection re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -93,21 +94,23 @@ class CatalogueCache:
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
-    def write(self, server: str, settings: McpServerSettings, catalogue: Catalogue) -> bool:
-        """Remember it; False if that was known already or cannot be written (it is only a cache)."""
+    def write(self, server: str, settings: McpServerSettings, catalogue: Catalogue) -> Catalogue:
+        """Remember it.
+
+        Returns:
+            What is remembered now: the earlier one if it is equal, so that the order of keys (and with it
+            the prompt prefix) does not depend on how the server felt today.
+        """
+        known = self.read(server, settings)
+        if known == catalogue:
+            return known
         path = self.path(server, settings)
-        data = json.dumps(asdict(catalogue), sort_keys=True, ensure_ascii=False).encode(errors="replace")
-        try:
-            if path.read_bytes() == data:
-                return False
-        except OSError:
-            pass
-        try:
+        data = json.dumps(asdict(catalogue), ensure_ascii=False).encode(errors="replace")
+        # It is only a cache: what cannot be written is asked for again.
+        with contextlib.suppress(OSError, HermesError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_atomically(path, data, mode=0o600)
-        except (OSError, HermesError):
-            return False
-        return True
+        return catalogue
 
     def forget(self, server: str) -> None:
         """Remove what is remembered of a server, whatever its configuration was."""

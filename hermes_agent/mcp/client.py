@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import mcp_types as types
 from mcp.client.session import ClientRequestContext, ClientSession, IncomingMessage
+from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
@@ -58,8 +59,11 @@ _PROMPT: TypeAdapter[types.GetPromptResult | types.InputRequiredResult] = TypeAd
 class _Dispatcher(JSONRPCDispatcher):
     """Takes out of lists and results what does not fit the protocol, and tells when the stream ended."""
 
-    def __init__(self, link: Link, rejected: Rejected, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, link: Link, rejected: Rejected, version: Callable[[], str | None], on_end: Callable[[], None]
+    ) -> None:
         super().__init__(link.read_stream, link.write_stream)
+        self._version = version
         self._rejected = rejected
         self._on_end = on_end
 
@@ -79,7 +83,7 @@ class _Dispatcher(JSONRPCDispatcher):
     ) -> dict[str, Any]:
         raw = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
         if method == "tools/list":
-            return sift(raw, self._rejected)
+            return sift(raw, self._rejected, self._version() or "")
         return sift_content(raw) if method == "tools/call" else raw
 
 
@@ -108,7 +112,9 @@ class ServerClient:
         self._requests = ServerRequests(name, settings.sampling, ports)
         self._log = logging.getLogger(f"hermes_agent.mcp.server.{name}")
         self.session = ClientSession(
-            dispatcher=_Dispatcher(link, self._rejected, self.ended.set),
+            dispatcher=_Dispatcher(
+                link, self._rejected, lambda: self.session.protocol_version, self.ended.set
+            ),
             sampling_callback=self._sample if self._requests.can_sample else None,
             sampling_capabilities=types.SamplingCapability(tools=types.SamplingToolsCapability()),
             elicitation_callback=self._elicit,
@@ -424,7 +430,29 @@ async def open_client(
                 raise McpRequestError(
                     name, f"MCP server {name!r} does not follow the protocol", why=str(error)[:500]
                 ) from error
-            yield client
+            listening = asyncio.create_task(_listen(client)) if _must_listen(client) else None
+            try:
+                yield client
+            finally:
+                if listening is not None:
+                    listening.cancel()
+                    await asyncio.wait([listening])
+
+
+def _must_listen(client: ServerClient) -> bool:
+    """Whether changes must be subscribed to (2026 and later)."""
+    session = client.session
+    tools = session.server_capabilities.tools if session.server_capabilities else None
+    return bool(tools and tools.list_changed) and session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+async def _listen(client: ServerClient) -> None:
+    try:
+        async with listen(client.session, tools_list_changed=True) as changes:
+            async for _change in changes:
+                client.on_changed()
+    except (MCPError, SubscriptionLost, TimeoutError) as error:
+        _log.debug("mcp server %s tells of no changes: %s", client.name, error)
 
 
 def _begin_error(client: ServerClient, link: Link, error: MCPError) -> McpError:
@@ -449,11 +477,6 @@ async def _negotiate(session: ClientSession) -> None:
         if error.code not in (types.UNSUPPORTED_PROTOCOL_VERSION, types.METHOD_NOT_FOUND):
             raise
         await session.discover()
-
-
-def is_modern(client: ServerClient) -> bool:
-    """Whether changes must be subscribed to (2026 and later)."""
-    return client.session.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def _remote(tool: types.Tool) -> RemoteTool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import mcp_types as types
+from mcp_types import methods
 from pydantic import TypeAdapter, ValidationError
 
 Rejected: TypeAlias = dict[str, str]
@@ -19,14 +21,14 @@ _BLOCK: TypeAdapter[types.ContentBlock] = TypeAdapter(types.ContentBlock)
 _KNOWN_BLOCKS = frozenset({"text", "image", "audio", "resource", "resource_link"})
 
 
-def sift(raw: dict[str, Any], rejected: Rejected) -> dict[str, Any]:
+def sift(raw: dict[str, Any], rejected: Rejected, version: str) -> dict[str, Any]:
     """A `tools/list` result without tools that break the protocol; those go to `rejected`."""
     listed = raw.get("tools")
     if not isinstance(listed, list):
         return {**raw, "tools": []}
     kept = []
     for index, tool in enumerate(listed[:MAX_TOOLS]):
-        problem = _problem(tool)
+        problem = _problem(tool, raw, version)
         if problem is None:
             kept.append(tool)
         else:
@@ -37,7 +39,7 @@ def sift(raw: dict[str, Any], rejected: Rejected) -> dict[str, Any]:
     return {**raw, "tools": kept}
 
 
-def _problem(tool: Any) -> str | None:
+def _problem(tool: Any, raw: dict[str, Any], version: str) -> str | None:
     if not isinstance(tool, Mapping):
         return "it is not an object"
     name = tool.get("name")
@@ -46,10 +48,14 @@ def _problem(tool: Any) -> str | None:
     if len(str(tool.get("description") or "")) > MAX_DESCRIPTION:
         return "its description is too long"
     try:
+        # As the session will: the rules differ between versions of the protocol.
+        with contextlib.suppress(KeyError):
+            methods.validate_server_result("tools/list", version, {**raw, "tools": [tool]})
         types.Tool.model_validate(tool, by_name=False)
     except ValidationError as error:
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        place = ".".join(str(part) for part in first["loc"] if part not in ("tools", 0))
+        return f"{place}: {first['msg']}"
     return None
 
 

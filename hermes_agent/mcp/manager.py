@@ -196,9 +196,11 @@ class McpManager:
             await asyncio.gather(*(connection.aclose() for connection in self._connections.values()))
 
     def _learn(self, name: str, catalogue: Catalogue) -> None:
-        self._catalogues[name] = catalogue
-        self._offers.pop(name, None)
-        if self._cache.write(name, self._connections[name].settings, catalogue):
+        before = self._catalogues.get(name)
+        known = self._cache.write(name, self._connections[name].settings, catalogue)
+        if known != before:
+            self._catalogues[name] = known
+            self._offers.pop(name, None)
             for tool, reason in self._offer(name).rejected.items():
                 _log.warning("mcp server %s: tool %r is left out: %s", name, tool, reason)
         self._learned.set()

@@ -87,7 +87,12 @@ def call(name: str, arguments: dict, params: dict) -> dict | None:
         return text("done")
     if name == "change":
         TOOLS.append(tool(f"grown_{len(TOOLS)}"))
-        send({"method": "notifications/tools/list_changed"})
+        send(
+            {
+                "method": "notifications/tools/list_changed",
+                **({} if not LISTENERS else {"params": {"_meta": {SUBSCRIPTION: LISTENERS[-1]}}}),
+            }
+        )
         return text("changed")
     return {**text(f"no tool {name}"), "isError": True}
 
@@ -103,6 +108,61 @@ def listed(params: dict) -> dict:
     if start + size < len(every):
         page["nextCursor"] = str(start + size)
     return page
+
+
+LISTENERS: list = []
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+
+
+def acknowledged(listener: object, params: dict) -> dict:
+    return {
+        "method": "notifications/subscriptions/acknowledged",
+        "params": {"notifications": params["notifications"], "_meta": {SUBSCRIPTION: listener}},
+    }
+
+
+def modern(request: dict, params: dict) -> dict | None:
+    """What a server answers that speaks only the protocol of 2026."""
+    method = request["method"]
+    if method == "initialize":
+        data = {"supported": ["2026-07-28"], "requested": params["protocolVersion"]}
+        return {"error": {"code": -32022, "message": "Unsupported protocol version", "data": data}}
+    if method == "server/discover":
+        return {
+            "result": {
+                "supportedVersions": ["2026-07-28"],
+                "capabilities": {"tools": {"listChanged": True}},
+                "resultType": "complete",
+                "ttlMs": 0,
+                "cacheScope": "private",
+            }
+        }
+    if method == "tools/list":
+        return {"result": {**listed(params), "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}}
+    if method == "tools/call" and params["name"] == "echo" and "inputResponses" not in params:
+        question = {
+            "method": "elicitation/create",
+            "params": {
+                "mode": "form",
+                "message": "Loudly?",
+                "requestedSchema": {"type": "object", "properties": {"loud": {"type": "boolean"}}},
+            },
+        }
+        return {
+            "result": {"resultType": "input_required", "inputRequests": {"q": question}, "requestState": "s1"}
+        }
+    if method == "tools/call" and params["name"] == "echo":
+        is_loud = params["inputResponses"]["q"]["content"]["loud"] and params["requestState"] == "s1"
+        words = params["arguments"]["text"]
+        return {"result": {**text(words.upper() if is_loud else words), "resultType": "complete"}}
+    if method == "tools/call":
+        return {
+            "result": {
+                **call(params["name"], params.get("arguments") or {}, params),
+                "resultType": "complete",
+            }
+        }
+    return None
 
 
 def prepare() -> None:
@@ -134,6 +194,15 @@ def main() -> None:
             continue
         if option("mute"):
             continue
+        if option("modern"):
+            if method == "subscriptions/listen":
+                send(acknowledged(request["id"], params))
+                LISTENERS.append(request["id"])
+                continue
+            answer = modern(request, params)
+            if answer is not None:
+                send({"id": request["id"], **answer})
+                continue
         if method == "initialize":
             result = {
                 "protocolVersion": params["protocolVersion"],
