@@ -146,3 +146,10 @@ def test_where_nobody_can_choose_the_list_is_printed(cli: CommandLine) -> None:
     shown = cli.run("tools")
     assert shown.returncode == 0
     assert shown.stdout == cli.run("tools", "list").stdout
+
+
+def test_every_tool_is_listed_once_with_a_description(cli: CommandLine) -> None:
+    lines = [line for line in cli.run("tools", "list").stdout.splitlines() if line.startswith("  ")]
+    names = [line.split()[1] for line in lines]
+    assert sorted(names) == sorted(FACTORIES)
+    assert all(len(line.split()) > 3 for line in lines), lines

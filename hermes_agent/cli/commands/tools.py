@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from typing import Any
 
 import click
 
@@ -27,6 +29,7 @@ from hermes_agent.config.paths import Home
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.redaction import Redactor
+from hermes_agent.core.services import ToolServices
 from hermes_agent.tools.surfaces import TERMINAL, toolset_names
 from hermes_agent.tools.toolsets import FACTORIES, TOOLSETS
 
@@ -110,12 +113,13 @@ def print_tools(config: LoadedConfig, platform: str, *, as_json: bool = False) -
     descriptions = _descriptions(config)
     click.echo(f"Tools of {platform} ({', '.join(names) or 'none'})")
     toolset = ""
+    column = max((len(each.name) for each in found), default=0) + 2
     for each in found:
         if each.toolset != toolset:
             toolset = each.toolset
             click.echo(f"\n{toolset}")
         click.echo(
-            f"  {'on ' if each.is_enabled else 'off'}  {each.name:<14}{descriptions.get(each.name, '')}"
+            f"  {'on ' if each.is_enabled else 'off'}  {each.name:<{column}}{descriptions.get(each.name, '')}"
         )
     own = [name for name in settings.custom_toolsets if name not in TOOLSETS]
     if own:
@@ -167,9 +171,13 @@ def _require_unmanaged(home: Home, action: str, platform: str, names: list[str] 
 def _descriptions(config: LoadedConfig) -> dict[str, str]:
     """First sentence of each tool's description."""
     build = load_late("hermes_agent.tools.toolsets:build_tools")
-    tools = build(["all"], Settings(), config.home, Redactor())
+    # Tools are only described here, never run: what they need may be anything.
+    anything: Any = object()
+    services = ToolServices(**{port.name: anything for port in fields(ToolServices)})
+    tools = build(["all"], Settings(), config.home, Redactor(), services)
     return {tool.definition.name: _first_sentence(tool.definition.description) for tool in tools}
 
 
 def _first_sentence(text: str) -> str:
-    return " ".join(text.split()).split(". ")[0].rstrip(".")[:90]
+    sentence = " ".join(text.split()).split(". ")[0].split(": ")[0].rstrip(".")
+    return sentence if len(sentence) <= 90 else f"{sentence[:89].rsplit(' ', 1)[0]} …"

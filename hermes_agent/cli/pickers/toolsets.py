@@ -14,9 +14,9 @@ from hermes_agent.tools.toolsets import FACTORIES, TOOLSETS, select_tools
 
 PLATFORMS: tuple[str, ...] = tuple(name.removeprefix(PREFIX) for name in TOOLSETS if name.startswith(PREFIX))
 LEAVES: tuple[str, ...] = tuple(
-    name for name in TOOLSETS if not name.startswith(PREFIX) and name not in ("debugging", "safe")
+    name for name in TOOLSETS if not name.startswith(PREFIX) and name not in ("debugging", "safe", "search")
 )
-"""Toolsets that do not overlap: what people turn on and off."""
+"""Toolsets that do not overlap: what people turn on and off (`search` is a part of `web`)."""
 
 
 UNITS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
