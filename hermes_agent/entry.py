@@ -31,6 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     try:
         _secure_streams()
+        marker = os.path.join(_home(), ".container-mode")  # noqa: PTH118
+        if os.path.lexists(marker):
+            routed = _route(marker, args)
+            if routed is not None:
+                return routed
         if args in _VERSION_FLAGS:
             print(f"hermes-agent {__version__}")
             sys.stdout.flush()
@@ -48,6 +53,20 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         _abandon_streams()
         return EXIT_BROKEN_PIPE
+
+
+def _home() -> str:
+    """HERMES_HOME, or `~/.hermes`, before any profile."""
+    named = os.environ.get("HERMES_HOME", "").strip() or os.path.join("~", ".hermes")  # noqa: PTH118
+    return os.path.abspath(os.path.expanduser(named))  # noqa: PTH100, PTH111
+
+
+def _route(marker: str, args: list[str]) -> int | None:
+    """Hand the command over to the service's container; None if it is to run here."""
+    from importlib import import_module
+
+    code: int | None = import_module("hermes_agent.deploy.host_routing").route(marker, args, os.environ)
+    return code
 
 
 def acp(argv: list[str] | None = None) -> int:
@@ -120,8 +139,7 @@ def _select_profile(name: str) -> str:
         return f"hermes: {name!r} is not a profile name\nLower-case letters, digits, '.', '_' and '-' are."
     if name == "default":
         return ""
-    base = os.environ.get("HERMES_HOME", "").strip() or os.path.join("~", ".hermes")  # noqa: PTH118
-    home = os.path.join(os.path.abspath(os.path.expanduser(base)), "profiles", name)  # noqa: PTH100, PTH111, PTH118
+    home = os.path.join(_home(), "profiles", name)  # noqa: PTH118
     if not os.path.isdir(home):  # noqa: PTH112
         return f"hermes: there is no profile {name!r}\nCreate it: mkdir -p {home}"
     os.environ["HERMES_HOME"] = home
