@@ -151,6 +151,22 @@ COMMANDS: tuple[CommandSpec, ...] = (
         while_running=True,
     ),
     CommandSpec("reload-mcp", "Connect to the MCP servers anew and take their tools", "Model and tools"),
+    CommandSpec(
+        "memory",
+        "What the agent remembers; decide on changes that wait",
+        "Model and tools",
+        args="[pending|approve ID|reject ID|undo]",
+        scope="cli",
+        choices=("pending", "approve", "reject", "undo"),
+    ),
+    CommandSpec(
+        "skills",
+        "Skills you can call with /name; decide on what the agent proposes",
+        "Model and tools",
+        args="[proposals|diff ID|approve ID|reject ID]",
+        scope="cli",
+        choices=("proposals", "diff", "approve", "reject"),
+    ),
     CommandSpec("config", "Show the settings that matter here", "Model and tools", scope="cli"),
     # While it works
     CommandSpec("stop", "Interrupt the agent", "While it works", while_running=True),

@@ -18,6 +18,7 @@ from hermes_agent.agent.commands import SlashCommand
 from hermes_agent.agent.delegation import agents
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.app.learning_commands import memory_command, skills_command
 from hermes_agent.cli.chat.export import save_session
 from hermes_agent.cli.chat.history_view import history_rows
 from hermes_agent.cli.chat.setup import load_image
@@ -61,6 +62,8 @@ class SlashCommands:
             "yolo": self._yolo,
             "reload": self._reload,
             "reload-mcp": self._reload_mcp,
+            "memory": self._memory,
+            "skills": self._skills,
             "config": self._config,
             "stop": self._stop,
             "steer": self._steer,
@@ -332,6 +335,12 @@ class SlashCommands:
     async def _reload_mcp(self, _argument: str) -> None:
         self._chat.transcript.note("Connecting to the MCP servers …")
         self._say(await shared.reload_mcp(self._chat.session))
+
+    async def _memory(self, argument: str) -> None:
+        self._say(await memory_command(self._chat.app.learning, argument))
+
+    async def _skills(self, argument: str) -> None:
+        self._say(await skills_command(self._chat.app.learning, argument))
 
     async def _config(self, _argument: str) -> None:
         chat = self._chat
