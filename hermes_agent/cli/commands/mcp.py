@@ -29,6 +29,7 @@ from hermes_agent.mcp.known import KNOWN, get_known
 SUBCOMMANDS: dict[str, str] = {
     "login": "hermes_agent.cli.commands.mcp_login:login",
     "logout": "hermes_agent.cli.commands.mcp_login:logout",
+    "serve": "hermes_agent.cli.commands.mcp_serve:serve",
 }
 """Further subcommands: name to `module:attr`, loaded when they are used."""
 
