@@ -130,6 +130,7 @@ stdenv.mkDerivation {
     inherit venv extraPythonPackages;
     inherit (python) pythonSet availableGroups;
     python = python312;
+    commands = lib.attrNames python.scripts;
     # Extras that are in this environment.
     dependencyGroups = python.groupsOf groups;
     configKeys =

@@ -64,6 +64,10 @@ in
       '';
     }
     {
+      assertion = cfg.container.enable -> lib.elem "hermes-agent-container" (package.commands or [ ]);
+      message = "${option}.container.enable: this package has no command hermes-agent-container";
+    }
+    {
       assertion = !(cfg.container.enable && cfg.credentials != { });
       message = "${option}.credentials are handed over by systemd and do not reach a container; use environmentFiles";
     }
