@@ -124,7 +124,7 @@ class Information:
 
     async def skills(self, call: Call) -> None:
         """Installed skills."""
-        await call.answer({"object": "list", "data": list(self._ports.skills())})
+        await call.answer({"object": "list", "data": list(await self._ports.skills())})
 
     async def toolsets(self, call: Call) -> None:
         """What the agent may use."""

@@ -28,7 +28,6 @@ class ApiPorts:
         skills: Installed skills, each with `name` and `description`.
         toolsets: What the agent offers on this surface, each with `name`, `description` and `tools`.
         redact: Takes secrets out of a text.
-        jobs: Scheduled jobs, if the scheduler runs.
     """
 
     settings: ApiServerSettings
@@ -38,6 +37,6 @@ class ApiPorts:
     sessions: Callable[[], Awaitable[SessionStore]]
     store: ApiStore
     describe_model: Callable[[], ModelInfo]
-    skills: Callable[[], Sequence[dict[str, Any]]]
+    skills: Callable[[], Awaitable[Sequence[dict[str, Any]]]]
     toolsets: Callable[[], Sequence[dict[str, Any]]]
     redact: Callable[[str], str]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from hermes_agent import __version__
 from hermes_agent.agent.service import AgentPorts, AgentService
@@ -158,19 +156,5 @@ class _Backend:
             listed.append({"name": name, "tools": list(tools), "enabled": offered.issuperset(tools)})
         return listed
 
-    def _skills(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for path in sorted(self._app.home.skills.glob("**/SKILL.md"))[:1_000]:
-            try:
-                text = path.read_text(encoding="utf-8", errors="replace")[:20_000]
-                head: Any = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else {}
-            except (OSError, yaml.YAMLError, IndexError):
-                continue
-            if isinstance(head, dict):
-                found.append(
-                    {
-                        "name": str(head.get("name") or path.parent.name),
-                        "description": str(head.get("description") or ""),
-                    }
-                )
-        return found
+    async def _skills(self) -> list[dict[str, Any]]:
+        return [asdict(skill) for skill in await self._app.learning.skills.list()]
