@@ -270,7 +270,7 @@ class OAuthProvider:
             self._problem = error
             raise error
         if time.monotonic() < self._not_before and isinstance(self._problem, OAuthUnavailableError):
-            raise self._problem
+            raise self._problem.with_traceback(None)
         try:
             token, is_saved = await self._ask(held, scope)
         except OAuthUnavailableError as error:
