@@ -259,6 +259,9 @@ COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec("restart", "Restart the gateway", "Other", scope="gateway", while_running=True),
     CommandSpec("whoami", "Show your id and rights", "Other", scope="gateway", while_running=True),
     CommandSpec("usage", "Tokens and cost of this conversation", "Other", while_running=True),
+    CommandSpec(
+        "insights", "Tokens, cost and tool calls of the last days", "Other", args="[days]", while_running=True
+    ),
     CommandSpec("status", "Session, model, directory and context", "Other", while_running=True),
     CommandSpec("help", "What you can type", "Other", args="[command]", while_running=True),
     CommandSpec("version", "Show the version", "Other", aliases=("v",), while_running=True),

@@ -294,6 +294,7 @@ class Subagents:
             )
         )
         session.max_turns = parts.settings.max_iterations
+        session.budget = caller.budget
         if caller.checkpoints is not None:
             session.use_checkpoints(Checkpoints(caller.checkpoints.store))
         if may_delegate:

@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hermes_agent.agent.budgets import says_go_on
 from hermes_agent.agent.compaction import CompactionFailed
 from hermes_agent.agent.guardrails import LoopGuard
 from hermes_agent.agent.tokens import estimate
@@ -152,6 +153,7 @@ class RunLoop:
         while True:
             if self._progress.turns >= session.max_turns:
                 await self._summarise(run)
+            await self._check_budget(run)
             if session.needs_compaction():
                 await self._compact(run)
             reply = (await self._take_turn(run, with_tools=True)).message
@@ -213,6 +215,8 @@ class RunLoop:
 
     async def _keep(self, message: AssistantMessage, usage: Usage | None) -> None:
         if usage is not None:
+            usage = self._session.budget.priced(usage, self._session.model.info)
+            self._session.budget.add(usage)
             self._progress.usage = self._progress.usage + usage
         if not (message.text or message.tool_calls or message.reasoning):
             if self._session.is_stored:
@@ -241,6 +245,19 @@ class RunLoop:
         if self._progress.continuations > MAX_CONTINUATIONS:
             raise _Ended("truncated", error=("The answer hit the model's output limit several times.",))
         await self._session.append([UserMessage.of(CONTINUE_TEXT)])
+
+    async def _check_budget(self, run: Run) -> None:
+        """Pause at a limit: a person may let the run go on; else it ends and can be taken up again later."""
+        session = self._session
+        while (exceeded := await session.budget.exceeded()) is not None:
+            run.emit(Notice(exceeded.text, "warning"))
+            # A subagent ends here: its caller comes to the same limit, and asks.
+            is_child = session.record.source == "subagent"
+            answer = None if is_child else await run.ask(exceeded.question())
+            if not says_go_on(answer):
+                remedy = "Say something to go on, or raise the limit: hermes config set budgets.…"
+                raise _Ended("budget_exhausted", error=(exceeded.text, remedy))
+            session.budget.extend(exceeded.scope)
 
     async def _summarise(self, run: Run) -> None:
         run.emit(Notice(f"The limit of {self._session.max_turns} turns is reached; asking for a summary."))

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.budgets import Budget
 from hermes_agent.agent.checkpoints import Checkpoints
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
@@ -32,6 +33,7 @@ from hermes_agent.core.messages import Message
 from hermes_agent.core.model import Model, ReasoningEffort, ToolDefinition
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
+from hermes_agent.core.usage import UsageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class AgentPorts:
             `make_tools` gave them all.
         mcp: The MCP servers.
         checkpoints: Keeps snapshots of files; None takes none.
+        usage: Knows what all sessions used, for limits of a day.
     """
 
     store: SessionStore
@@ -137,6 +140,7 @@ class AgentPorts:
     prompt_sections: Callable[[PromptScope], Awaitable[PromptSections]] = field(default=_no_sections)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
     checkpoints: CheckpointStore | None = None
+    usage: UsageStore | None = None
     late_tools: Callable[[Sequence[str]], Awaitable[Sequence[Tool] | None]] = field(default=_no_late_tools)
     mcp: McpControl | None = None
 
@@ -302,6 +306,7 @@ class AgentService:
             )
             session.max_turns = max_turns
             session.subagents = Subagents(session, self._child_parts(toolsets))
+            session.budget = Budget.of(settings.budgets, options.source, record.usage, self._ports.usage)
             if self._ports.checkpoints is not None:
                 session.use_checkpoints(Checkpoints(self._ports.checkpoints))
             await session.load()

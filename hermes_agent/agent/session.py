@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hermes_agent.agent.approvals import ApprovalGate
+from hermes_agent.agent.budgets import Budget
 from hermes_agent.agent.compaction import Compacted, Compactor
 from hermes_agent.agent.context_files import ContextFiles
 from hermes_agent.agent.loop import RunLoop
@@ -131,6 +132,8 @@ class Session:
         self._is_closed = False
         self._held = ExitStack()
         self.checkpoints: Checkpoints | None = None
+        self.budget = Budget(used=parts.record.usage)
+        """What may be used, and how tokens are priced; subagents share it."""
 
     def own(self, held: ExitStack) -> None:
         """Take over what must be released when the session closes (its lock)."""

@@ -85,6 +85,9 @@ def usage_text(session: Session) -> str:
     ]
     if usage.cost_usd is not None:
         rows.append(f"Cost: ${usage.cost_usd:.4f}")
+    for scope, limit in session.budget.limits.items():
+        parts = [f"{limit.tokens:,} tokens"] * bool(limit.tokens) + [f"${limit.usd:.2f}"] * bool(limit.usd)
+        rows.append(f"Budget of the {scope}: {', '.join(parts)}")
     return "\n".join(rows)
 
 
@@ -110,6 +113,7 @@ def status_text(session: Session) -> str:
         f"Directory: {session.scope.environment.cwd}",
         f"Commands run: {session.scope.environment.name}",
         f"Risky commands: {'run without asking; /yolo off ends it' if session.gate.is_yolo else 'ask first'}",
+        *(f"MCP server {status.line}" for status in session.mcp_servers),
     ]
     return "\n".join(rows)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
@@ -30,6 +31,7 @@ from hermes_agent.core.redaction import Redactor
 from hermes_agent.core.services import ToolServices
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
+from hermes_agent.core.usage import UsageStore
 from hermes_agent.environments import open_environment
 from hermes_agent.models.resolve import resolve_auxiliary, resolve_model
 from hermes_agent.store.locks import SessionLock
@@ -83,6 +85,10 @@ class App:
                 self._store = await load_late("hermes_agent.store:open_store")(self.home.state_db)
             return self._store
 
+    async def usage_store(self) -> UsageStore:
+        """What was used by all sessions: the same database."""
+        return cast("UsageStore", await self.store())
+
     async def service(self) -> AgentService:
         """What opens sessions."""
         if self._service is None:
@@ -93,6 +99,7 @@ class App:
                 make_tools=self.make_tools,
                 make_environment=self.make_environment,
                 lock=self._lock,
+                usage=await self.usage_store(),
                 read_soul=self.read_soul,
                 checkpoints=(
                     load_late("hermes_agent.app.checkpoints:checkpoint_store")(self)

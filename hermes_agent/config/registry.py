@@ -72,6 +72,7 @@ _KEYS = (
         skills="skills:SkillSettings",
         curator="curator:CuratorSettings",
         delegation="delegation:DelegationSettings",
+        budgets="budgets:BudgetSettings",
         goals="goals:GoalSettings",
         tool_loop_guardrails="agent:GuardrailSettings",
     ),

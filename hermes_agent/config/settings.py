@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hermes_agent.config.sections.auxiliary import AuxiliarySettings
     from hermes_agent.config.sections.base import Section
     from hermes_agent.config.sections.browser import BrowserSettings
+    from hermes_agent.config.sections.budgets import BudgetSettings
     from hermes_agent.config.sections.checkpoints import CheckpointSettings
     from hermes_agent.config.sections.code_execution import CodeExecutionSettings
     from hermes_agent.config.sections.compression import CompressionSettings
@@ -83,6 +84,7 @@ class Settings:
     skills: SkillSettings
     curator: CuratorSettings
     delegation: DelegationSettings
+    budgets: BudgetSettings
     goals: GoalSettings
     tool_loop_guardrails: GuardrailSettings
     toolsets: list[str]

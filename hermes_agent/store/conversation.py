@@ -11,6 +11,7 @@ from hermes_agent.core.errors import SessionNotFoundError
 from hermes_agent.core.messages import AssistantMessage, Message, UserMessage
 from hermes_agent.core.model import Usage
 from hermes_agent.core.session import DraftKind, StoredMessage
+from hermes_agent.store import usage_days
 from hermes_agent.store.rows import COLUMNS, SELECT_COLUMNS, decode, encode
 
 DRAFT_ID: Final = 0
@@ -152,6 +153,7 @@ def _add_usage(connection: sqlite3.Connection, session_id: str, usage: Usage) ->
             session_id,
         ),
     )
+    usage_days.add(connection, session_id, usage)
 
 
 def _draft(connection: sqlite3.Connection, session_id: str) -> AssistantMessage | None:

@@ -19,7 +19,7 @@ from typing import Final
 from hermes_agent.core.errors import StoreCorruptError, StoreVersionError
 from hermes_agent.store.database import begin_immediate, commit, rollback
 
-STORE_VERSION: Final = 5
+STORE_VERSION: Final = 6
 """Number of the newest migration; a test compares it with the files."""
 
 COMPAT_VERSION: Final = 1

@@ -14,7 +14,8 @@ from hermes_agent.core.errors import StoreCorruptError
 from hermes_agent.core.messages import Message
 from hermes_agent.core.model import Usage
 from hermes_agent.core.session import DraftKind, SearchHit, SessionRecord, StoredMessage
-from hermes_agent.store import conversation, identifiers, search_index, sessions, statistics
+from hermes_agent.core.usage import Insights
+from hermes_agent.store import conversation, identifiers, search_index, sessions, statistics, usage_days
 from hermes_agent.store.database import connect, enable_wal, prepare_file
 from hermes_agent.store.failures import is_damaged_index
 from hermes_agent.store.guard import CheckpointGuard
@@ -214,6 +215,14 @@ class SqliteStore:
         """Finish pending writes and close."""
         await self._readers.aclose()  # first, so that the writer is the last to close and tidies up
         await self._writer.aclose()
+
+    async def usage_on(self, day: str) -> Usage:
+        """What all sessions used on one day (`core.usage.UsageStore`)."""
+        return await self._readers.run(partial(usage_days.on_day, day=day))
+
+    async def insights(self, since: str) -> Insights:
+        """Figures since a day (`core.usage.UsageStore`)."""
+        return await self._readers.run(partial(usage_days.insights, since=since))
 
     # Beyond the port.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from hermes_agent import __version__
 from hermes_agent.agent import session_commands as shared
+from hermes_agent.agent.budgets import insights
 from hermes_agent.agent.checkpoints import rollback
 from hermes_agent.agent.commands import SlashCommand
 from hermes_agent.agent.delegation import agents
@@ -76,6 +77,7 @@ class SlashCommands:
             "statusbar": self._statusbar,
             "redraw": self._redraw,
             "usage": self._usage,
+            "insights": self._insights,
             "status": self._status,
             "help": self._help,
             "version": self._version,
@@ -442,6 +444,9 @@ class SlashCommands:
 
     async def _usage(self, _argument: str) -> None:
         self._say(shared.usage_text(self._chat.session))
+
+    async def _insights(self, argument: str) -> None:
+        self._say(await insights(await self._chat.app.usage_store(), argument))
 
     async def _status(self, _argument: str) -> None:
         self._say(shared.status_text(self._chat.session))
