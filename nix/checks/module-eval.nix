@@ -28,7 +28,12 @@ let
   # The activation spec, without building it.
   specOf = config: builtins.fromJSON (builtins.unsafeDiscardStringContext config.system.build.hermes-agent-specs.default);
   unitOf = config: config.systemd.services.hermes-agent;
-  failed = config: map (entry: entry.message) (lib.filter (entry: !entry.assertion) config.assertions);
+  # (a machine without disks has other complaints)
+  failed =
+    config:
+    lib.filter (lib.hasInfix "hermes-agent") (
+      map (entry: entry.message) (lib.filter (entry: !entry.assertion) config.assertions)
+    );
   says = text: messages: lib.any (lib.hasInfix text) messages;
   # Evaluates at all? (Type errors are not caught by tryEval, so these cases are few.)
   evaluates = value: (builtins.tryEval (builtins.deepSeq value true)).success;
@@ -75,6 +80,24 @@ let
       };
     };
   };
+  home =
+    (lib.evalModules {
+      specialArgs = { inherit pkgs; };
+      modules = [
+        self.homeModules.default
+        {
+          # What Home Manager declares, as far as the module uses it.
+          options = lib.genAttrs [ "home" "systemd" ] (
+            _: lib.mkOption { type = lib.types.submodule { freeformType = lib.types.attrsOf lib.types.anything; }; }
+          );
+          config = {
+            home.homeDirectory = "/home/alice";
+            services.hermes-agent.enable = true;
+            services.hermes-agent.settings.model.default = "demo";
+          };
+        }
+      ];
+    }).config;
   plugin = pkgs.runCommand "one" { } "mkdir $out";
 
   cases = {
@@ -164,6 +187,13 @@ let
           settings.platforms.telegram.enabled = true;
         })
       );
+    "a container without its program fails" =
+      says "hermes-agent-container" (failed (of { container.enable = true; }))
+      || lib.elem "hermes-agent-container" plain.services.hermes-agent.package.commands;
+    "Home Manager gets a user service without hardening that needs root" =
+      home.systemd.user.services.hermes-agent.Service.Type == "notify"
+      && lib.elem "HERMES_HOME=/home/alice/.hermes" home.systemd.user.services.hermes-agent.Service.Environment
+      && lib.hasInfix "hermes-agent-activate --spec" home.home.activation.hermes-agent.data;
     "configFile replaces settings" =
       let
         spec = specOf (of {

@@ -151,7 +151,7 @@ in
       RestartForceExitStatus = "75";
       KillMode = "mixed";
       TimeoutStartSec = 120;
-      TimeoutStopSec = cfg.drainTimeout + 30;
+      TimeoutStopSec = builtins.ceil settings.agent.restart_drain_timeout + 30;
       LoadCredential = lib.mapAttrsToList (variable: path: "${variable}:${path}") cfg.credentials;
     }
     // lib.optionalAttrs (cfg.watchdogSec > 0) { WatchdogSec = cfg.watchdogSec; }
