@@ -57,7 +57,7 @@ class CommandLine:
             env=self.environment(PROMPT_TOOLKIT_NO_CPR="1", **extra),  # nobody here reports the cursor
             cwd=str(self.home.parent),
             encoding="utf-8",
-            timeout=20,
+            timeout=60,
             dimensions=(30, 80),
         )
 

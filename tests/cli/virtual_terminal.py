@@ -13,6 +13,10 @@ from command_line import CommandLine
 
 READY = "Ask something, or /help"
 
+LONGEST_WAIT = 60.0
+"""Seconds until a test gives up on something that should be shown; ends as soon as it is. A loaded machine
+needs many."""
+
 
 class VirtualTerminal:
     """A process in a pseudo terminal, drawn on an emulated screen."""
@@ -42,7 +46,9 @@ class VirtualTerminal:
         """Type."""
         self.child.send(text)
 
-    def wait_for(self, *wanted: str, timeout: float = 12, where: str = "text", times: int = 1) -> str:
+    def wait_for(
+        self, *wanted: str, timeout: float = LONGEST_WAIT, where: str = "text", times: int = 1
+    ) -> str:
         """Read until all of `wanted` are in the text (or on the screen); returns it."""
         deadline = time.monotonic() + timeout
         while True:
@@ -53,7 +59,7 @@ class VirtualTerminal:
                 raise AssertionError(f"{wanted} not shown:\n{self.text}\n(closed: {self.is_closed})")
             self._read(0.05)
 
-    def wait_while(self, unwanted: str, timeout: float = 20) -> None:
+    def wait_while(self, unwanted: str, timeout: float = LONGEST_WAIT) -> None:
         """Read until something is no longer on the screen."""
         deadline = time.monotonic() + timeout
         while unwanted in self.screen:
@@ -67,7 +73,7 @@ class VirtualTerminal:
 
     def wait_for_end(self) -> int:
         """Read to the end; returns the exit code, negative for a signal."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LONGEST_WAIT
         while not self.is_closed:
             assert time.monotonic() < deadline, f"the process stays:\n{self.text}"
             self._read(0.5)
@@ -83,7 +89,7 @@ class VirtualTerminal:
 
     def wait_for_death(self) -> None:
         """Wait for a process whose terminal nobody reads."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LONGEST_WAIT
         while self.child.ptyproc.isalive():
             assert time.monotonic() < deadline, "the process stays"
             signal.sigtimedwait([], 0.02)
