@@ -45,10 +45,13 @@ def file_stem(server: str) -> str:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an address."""
-    parts = urlsplit(url)
-    default = {"https": 443, "http": 80}.get(parts.scheme.lower(), 0)
-    return parts.scheme.lower(), (parts.hostname or "").lower().rstrip("."), parts.port or default
+    """Scheme, host and port of an address; what is none has an origin of its own."""
+    try:
+        parts = urlsplit(url)
+        default = {"https": 443, "http": 80}.get(parts.scheme.lower(), 0)
+        return parts.scheme.lower(), (parts.hostname or "").lower().rstrip("."), parts.port or default
+    except ValueError:
+        return "", url, 0
 
 
 @dataclass(frozen=True, slots=True)
