@@ -300,8 +300,9 @@ class AgentService:
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
                     lock=lambda child: self._ports.lock(child, options.source),
-                    late_tools=lambda: self._ports.late_tools(toolsets),
+                    late_tools=lambda: self._late_tools(toolsets, warnings),
                     reload_tools=lambda: self._reload_tools(toolsets),
+                    mcp=self._ports.mcp,
                 )
             )
             session.max_turns = max_turns
@@ -333,6 +334,17 @@ class AgentService:
             store=ports.store,
             toolsets=tuple(toolsets),
         )
+
+    async def _late_tools(self, toolsets: Sequence[str], warnings: list[str]) -> Sequence[Tool] | None:
+        """All tools, if some came late; the user is warned of MCP servers that will not come."""
+        tools = await self._ports.late_tools(toolsets)
+        if self._ports.mcp is not None:
+            warnings += (
+                f"MCP server {status.line}"
+                for status in self._ports.mcp.statuses()
+                if status.state in ("failed", "needs_reauth")
+            )
+        return tools
 
     async def _reload_tools(
         self, toolsets: Sequence[str]

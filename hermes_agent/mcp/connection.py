@@ -109,6 +109,8 @@ class Connection:
         self._last_used = 0.0
         self._refresh_task: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[bool] | None = None
+        self.has_failed = False
+        """Whether a connect failed, ever."""
         self.connects = 0
         """How often it was connected."""
 
@@ -194,6 +196,8 @@ class Connection:
             except (McpRequestError, McpConnectionLostError) as error:
                 status = client.refusal.status if client.refusal.count != refusals else 0
                 if status == 401 or (status == 403 and "insufficient_scope" in client.refusal.challenge):
+                    if attempt == 1 and self._client is not client and self._renewing is None:
+                        continue  # somebody renewed it while we waited for the answer
                     if attempt == 2 or not await self.auth_failed(status, client.refusal.challenge):
                         raise McpAuthError(self.name, f"It answered with HTTP {status}") from error
                 elif isinstance(error, McpConnectionLostError):
@@ -379,6 +383,7 @@ class Connection:
 
     def _fail(self, error: McpError) -> None:
         self._error = error
+        self.has_failed = True
         if isinstance(error, McpAuthError):
             self._set("needs_reauth", error.why or "")
             return

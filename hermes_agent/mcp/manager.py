@@ -46,6 +46,8 @@ class McpManager:
         self._disabled: tuple[str, ...] = ()
         self._learned = asyncio.Event()
         self._starters: list[asyncio.TimerHandle] = []
+        self._late: set[str] = set()
+        """Servers that were waited for in vain; nobody waits again."""
         self._is_started = False
         self._adopt(servers)
 
@@ -113,8 +115,11 @@ class McpManager:
                         for task in (*waiting, learned):
                             task.cancel()
         except TimeoutError:
-            late = ", ".join(sorted(name for name in wanted if self._is_awaited(name)))
-            _log.warning("mcp: %s did not list tools in time; the next session will have them", late)
+            late = sorted(name for name in wanted if self._is_awaited(name))
+            self._late.update(late)
+            _log.warning(
+                "mcp: %s did not list tools in time; the next session will have them", ", ".join(late)
+            )
         return self.tools(wanted)
 
     def _is_awaited(self, name: str) -> bool:
@@ -122,13 +127,15 @@ class McpManager:
         return (
             connection is not None
             and name not in self._catalogues
+            and name not in self._late
+            and not connection.has_failed
             and connection.state in ("idle", "connecting")
         )
 
     def has_unknown(self, only: Iterable[str] | None = None) -> bool:
         """Whether `discovered` could find more than `tools`."""
         names = self._connections if only is None else only
-        return any(name in self._connections and name not in self._catalogues for name in names)
+        return any(self._is_awaited(name) for name in names)
 
     async def use(self, server: str, action: Action, *, may_repeat: bool) -> ToolResult:
         """Do something with a connected server; raises `McpError`."""
@@ -170,6 +177,7 @@ class McpManager:
         self._catalogues.clear()
         self._offers.clear()
         self._connections.clear()
+        self._late.clear()
         self._adopt(servers)
         self._catalogues.clear()
         self._is_started = False
