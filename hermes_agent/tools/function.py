@@ -141,11 +141,10 @@ def tool(
     """
 
     def build(function: ToolFunction) -> FunctionTool:
-        parameters, context_name = _parameters(function)
-        signature = ObjectKind(tuple(parameters))
+        signature, schema, context_name = _shape(function)
         text = description if description is not None else _flowed(inspect.getdoc(function) or "")
         return FunctionTool(
-            ToolDefinition(name or function.__name__, text, signature.schema()),
+            ToolDefinition(name or function.__name__, text, schema),
             function,
             signature,
             context_name,
@@ -158,6 +157,37 @@ def tool(
         )
 
     return build
+
+
+_Shape: TypeAlias = tuple[ObjectKind, dict[str, Any], str]
+
+_SHAPES: dict[object, _Shape] = {}
+"""By code, defaults and hints: every session has tools of its own, but their schemas are the same."""
+
+
+def _shape(function: ToolFunction) -> _Shape:
+    """Signature, JSON Schema and the name of the `ToolContext` parameter; worked out once per function."""
+    plain: Any = getattr(function, "__func__", function)
+    key: object = None
+    known: _Shape | None = None
+    try:
+        key = (
+            plain.__code__,
+            plain.__defaults__,
+            tuple((plain.__kwdefaults__ or {}).items()),
+            tuple(plain.__annotations__.items()),
+        )
+        known = _SHAPES.get(key)
+    except (AttributeError, TypeError):
+        key = None  # a callable object, or a default that cannot be hashed
+    if known is not None:
+        return known
+    parameters, context_name = _parameters(function)
+    signature = ObjectKind(tuple(parameters))
+    shape = (signature, signature.schema(), context_name)
+    if key is not None:
+        _SHAPES[key] = shape
+    return shape
 
 
 def _parameters(function: ToolFunction) -> tuple[list[Parameter], str]:
