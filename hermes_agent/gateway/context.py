@@ -24,6 +24,7 @@ class GatewayContext:
     Attributes:
         route: Gives a stored message to its conversation.
         is_draining: No new run begins.
+        on_idle: A conversation has nothing to do any more.
         pause: Disconnect a platform until `resume`; raises `UsageError`.
     """
 
@@ -35,6 +36,7 @@ class GatewayContext:
     platform_lines: Callable[[], list[str]]
     pause: Callable[[str], Awaitable[None]] = field(default=_cannot)
     resume: Callable[[str], Awaitable[None]] = field(default=_cannot)
+    on_idle: Callable[[], None] = field(default=lambda: None)
     is_draining: bool = False
 
     def address_of(self, message: InboundMessage) -> ChatAddress:

@@ -268,6 +268,7 @@ class Conversation:
             self.used_at = time.monotonic()
             if not self._is_leaving:
                 self._wake()
+                self.context.on_idle()
 
     def _next_batch(self) -> list[InboxEntry]:
         """What the next run works on: one command, what was running, or all plain messages that wait."""

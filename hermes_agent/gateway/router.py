@@ -14,6 +14,7 @@ from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import ButtonPress, InboundMessage
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.conversation import Conversation
+from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.keys import session_key
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Router:
 
     def __init__(self, make_context: Callable[[Router], GatewayContext]) -> None:
         self._conversations: dict[str, Conversation] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.Task[None] | None = None
         self.last_received_at = 0.0
         self.context = make_context(self)
 
@@ -122,6 +123,7 @@ class Router:
     async def leave(self) -> None:
         """Stop everything; what is not finished is taken up by the next process."""
         self.context.is_draining = True
+        await finish_quietly(self._tidying)
         results = await asyncio.gather(
             *(each.leave() for each in self._conversations.values()), return_exceptions=True
         )
@@ -147,6 +149,18 @@ class Router:
                     await conversation.chat.close()
             if conversation.session is None and conversation.is_idle and not conversation.busy_mode:
                 self._conversations.pop(conversation.key, None)
+
+    def tidy_soon(self) -> None:
+        """Close sessions beyond the limit now."""
+        limit = self.context.ports.settings().gateway.max_cached_agents
+        if self._tidying is None and not self.context.is_draining and self.open_sessions > limit:
+            self._tidying = asyncio.create_task(self._tidy_once(), name="tidy")
+
+    async def _tidy_once(self) -> None:
+        try:
+            await self.tidy()
+        finally:
+            self._tidying = None
 
     async def forget_models(self) -> None:
         """Settings have changed: idle sessions are opened anew with their next message."""

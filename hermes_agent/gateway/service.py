@@ -203,6 +203,7 @@ class MessagingService:
             platform_of=self._platform_of,
             route=router.route,
             platform_lines=self._lines,
+            on_idle=router.tidy_soon,
             pause=self.pause,
             resume=self.resume,
         )
