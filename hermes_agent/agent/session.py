@@ -26,7 +26,7 @@ from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
 from hermes_agent.core.events import Notice, RunFinished
-from hermes_agent.core.mcp import McpControl, McpServerStatus
+from hermes_agent.core.mcp import McpServerStatus
 from hermes_agent.core.messages import (
     AssistantMessage,
     Message,
@@ -65,7 +65,6 @@ class SessionParts:
         late_tools: Asked once, before the first request: all tools, if some were not known when the session
             was opened; None if nothing changes.
         reload_tools: Reloads the MCP servers; gives how they stand and all tools.
-        mcp: The MCP servers.
     """
 
     record: SessionRecord
@@ -88,7 +87,6 @@ class SessionParts:
     lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
     late_tools: Callable[[], Awaitable[Sequence[Tool] | None]] | None = None
     reload_tools: Callable[[], Awaitable[tuple[Sequence[McpServerStatus], Sequence[Tool]]]] | None = None
-    mcp: McpControl | None = None
 
 
 class Session:
@@ -132,6 +130,7 @@ class Session:
         self._background: set[asyncio.Task[None]] = set()
         self._run: Run | None = None
         self._is_closed = False
+        self._is_released = False
         self._held = ExitStack()
         self.checkpoints: Checkpoints | None = None
         self.budget = Budget(used=parts.record.usage)
@@ -145,11 +144,6 @@ class Session:
     def id(self) -> str:
         """The session's id."""
         return self.record.id
-
-    @property
-    def mcp_servers(self) -> Sequence[McpServerStatus]:
-        """How the MCP servers stand."""
-        return self._parts.mcp.statuses() if self._parts.mcp is not None else ()
 
     @property
     def messages(self) -> Sequence[Message]:
@@ -239,6 +233,9 @@ class Session:
 
     def add_background(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside the runs. Closing waits for it only a moment, then cancels it."""
+        if self._is_released:
+            work.close()
+            return
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -276,7 +273,9 @@ class Session:
         """Store values in the free-form part of the session's record."""
         if self._parts.is_stored:
             config = {**self.record.model_config, **values}
-            self.record = await self._parts.store.update(self.id, model_config=config)
+            record = await self._parts.store.update(self.id, model_config=config)
+            if record.id == self.id:  # A compaction may have opened a child meanwhile.
+                self.record = record
 
     def add_note(self, text: str) -> None:
         """Tell the agent something with the next message it gets (never rewrites the prefix)."""
@@ -497,6 +496,7 @@ class Session:
         if self._is_closed:
             return
         self._is_closed = True
+        await asyncio.sleep(0)  # Observers of a run that ended this moment are told first.
         if self.subagents is not None:
             await self.subagents.aclose()
         run = self.current_run
@@ -508,6 +508,7 @@ class Session:
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+        self._is_released = True
         await self._parts.environment.aclose()
         await self.model.aclose()
         if self._parts.is_stored and not self._messages and not self.record.message_count:

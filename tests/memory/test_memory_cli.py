@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from hermes_agent.models.scripted.server import ScriptedServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
@@ -60,3 +64,47 @@ def test_waiting_changes_are_approved_or_rejected(cli: CommandLine) -> None:
     assert "Rejected" in cli.run("memory", "reject", lines[1]["id"]).stdout
     assert (cli.home / "memories" / "USER.md").read_text() == "I like tea\n"
     assert cli.run("memory", "approve", "ffffff").returncode == 5
+
+
+def test_a_review_at_the_end_of_a_one_shot_says_what_it_learned(
+    cli: CommandLine, model_server: Callable[..., ScriptedServer]
+) -> None:
+    saves = {"name": "memory", "arguments": {"action": "add", "target": "user", "content": "Likes tea."}}
+    server = model_server(
+        {
+            "rules": [
+                {"when": {"user": "silent review", "after": "user"}, "tool_calls": [saves]},
+                {"text": "Nice."},
+            ]
+        }
+    )
+    cli.write(
+        "config.yaml",
+        f"model: {{provider: custom, base_url: '{server.base_url}', default: scripted}}\n"
+        "memory: {nudge_interval: 1}\n",
+    )
+    result = cli.run("chat", "-q", "I like tea")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "Nice.\n"
+    assert "Learned: memory + Likes tea." in result.stderr
+    assert (cli.home / "memories" / "USER.md").read_text() == "Likes tea.\n"
+    review = server.requests[1]
+    assert review.cached_tokens / review.prompt_tokens > 0.9
+    session = json.loads(cli.run("sessions", "list", "--json").stdout.splitlines()[0])
+    assert "silent review" not in cli.run("sessions", "show", session["id"], "--json").stdout
+
+
+def test_a_review_that_hangs_holds_the_process_only_for_a_moment(
+    cli: CommandLine, model_server: Callable[..., ScriptedServer]
+) -> None:
+    rules = [{"when": {"user": "silent review"}, "hang": True}, {"text": "Nice."}]
+    server = model_server({"rules": rules})
+    cli.write(
+        "config.yaml",
+        f"model: {{provider: custom, base_url: '{server.base_url}', default: scripted}}\n"
+        "memory: {nudge_interval: 1}\n",
+    )
+    started = time.monotonic()
+    result = cli.run("-z", "I like tea")
+    assert (result.returncode, result.stdout) == (0, "Nice.\n")
+    assert time.monotonic() - started < 12  # two seconds of grace, the rest is a slow machine's start

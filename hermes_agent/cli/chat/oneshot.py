@@ -38,6 +38,8 @@ async def _ask(invocation: Invocation, plan: Plan) -> int:
         for warning in app.config.warnings:
             to_stderr(warning, "Warning: ")
         session = await open_session(app, options)
+        if plan.mode == "plain":
+            session.on_news = to_stderr
         renderer = make_renderer(plan.mode, verbose=options.verbose)
         run = session.start(message, is_interactive=False)
         with interrupting(run) as received:
