@@ -260,7 +260,7 @@ class RunLoop:
             session.budget.extend(exceeded.scope)
 
     async def _summarise(self, run: Run) -> None:
-        run.emit(Notice(f"The limit of {self._session.max_turns} turns is reached; asking for a summary."))
+        run.emit(Notice(f"The turn limit ({self._session.max_turns}) is reached; asking for a summary."))
         await self._session.append([UserMessage.of(SUMMARISE_TEXT)])
         await self._take_turn(run, with_tools=False)
         raise _Ended("budget_exhausted")
