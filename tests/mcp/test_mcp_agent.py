@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -209,3 +210,31 @@ def test_a_server_that_cannot_be_reached_is_not_saved(machine: Any) -> None:
     assert "Nothing was saved" in result.stderr
     assert "no-such-program" not in host.home.config_file.read_text()
     assert host.hermes("mcp", "add", "../x", "--command", "y").returncode == 2
+
+
+async def test_a_running_session_takes_the_tools_of_a_changed_configuration(home: Home) -> None:
+    from hermes_agent.agent.session_commands import reload_mcp, status_text
+    from hermes_agent.app.container import App
+
+    def configure(**servers: Any) -> None:
+        data = {"model": {"provider": "demo"}, "mcp_servers": servers}
+        home.config_file.write_text(json.dumps(data))
+
+    configure(old=program())
+    app = App.load(home=home)
+    try:
+        session = await app.open_session()
+        await session.ensure_prompt()
+        names = {tool.name for tool in session.tool_definitions}
+        assert "mcp_old_echo" in names
+        assert "MCP server old (stdio): ready, 10 tools" in status_text(session)
+        configure(new=program(), broken={"command": "no-such-program"})
+        text = await reload_mcp(session)
+        assert "new (stdio): ready, 10 tools" in text
+        assert "broken (stdio): failed" in text
+        names = {tool.name for tool in session.tool_definitions}
+        assert "mcp_new_echo" in names
+        assert "mcp_old_echo" not in names
+    finally:
+        await app.aclose()
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("mcp-")] == []
