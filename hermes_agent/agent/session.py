@@ -26,7 +26,7 @@ from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import SessionBusyError, UsageError
 from hermes_agent.core.events import Notice, RunFinished
-from hermes_agent.core.mcp import McpServerStatus
+from hermes_agent.core.mcp import McpControl, McpServerStatus
 from hermes_agent.core.messages import (
     AssistantMessage,
     Message,
@@ -65,6 +65,7 @@ class SessionParts:
         late_tools: Asked once, before the first request: all tools, if some were not known when the session
             was opened; None if nothing changes.
         reload_tools: Reloads the MCP servers; gives how they stand and all tools.
+        mcp: The MCP servers.
     """
 
     record: SessionRecord
@@ -87,6 +88,7 @@ class SessionParts:
     lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
     late_tools: Callable[[], Awaitable[Sequence[Tool] | None]] | None = None
     reload_tools: Callable[[], Awaitable[tuple[Sequence[McpServerStatus], Sequence[Tool]]]] | None = None
+    mcp: McpControl | None = None
 
 
 class Session:
@@ -144,6 +146,11 @@ class Session:
     def id(self) -> str:
         """The session's id."""
         return self.record.id
+
+    @property
+    def mcp_servers(self) -> Sequence[McpServerStatus]:
+        """How the MCP servers stand."""
+        return self._parts.mcp.statuses() if self._parts.mcp is not None else ()
 
     @property
     def messages(self) -> Sequence[Message]:
