@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hermes_agent.agent.approvals import ApprovalGate
-from hermes_agent.agent.budgets import Budget
+from hermes_agent.agent.budgets import Budget, insights
 from hermes_agent.agent.checkpoints import Checkpoints
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
@@ -208,6 +208,12 @@ class AgentService:
         if record.ended_at is not None:
             await self._ports.store.reopen(record.id)
         return session
+
+    async def insights(self, argument: str) -> str:
+        """What was used in the last days (`/insights`). Raises `UsageError`."""
+        if self._ports.usage is None:
+            raise UsageError("Nothing is known of what was used")
+        return await insights(self._ports.usage, argument)
 
     def make_model(self, provider: str | None, model: str | None) -> Model:
         """The model stack for a switch within a session."""

@@ -61,7 +61,8 @@ _SETTINGS: Final = (
     *("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.autocrlf=false", "core.quotePath=false"),
     *("core.untrackedCache=false", "gc.auto=0", "core.symlinks=true", "core.fileMode=true"),
     *("core.bare=false", "core.precomposeUnicode=false", "advice.addEmbeddedRepo=false"),
-    "safe.directory=*",
+    # A lost snapshot after a power cut is no harm; waiting for the disk before every change would be.
+    *("safe.directory=*", "core.fsync=none", "core.looseCompression=0"),
 )
 
 ResultT = TypeVar("ResultT")

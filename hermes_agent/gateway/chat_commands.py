@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hermes_agent import __version__
 from hermes_agent.agent import session_commands
+from hermes_agent.agent.checkpoints import rollback
 from hermes_agent.agent.commands import SlashCommand
+from hermes_agent.agent.delegation import agents
 from hermes_agent.core.approvals import Decision
 from hermes_agent.core.errors import HermesError, UsageError
 from hermes_agent.core.inbox import InboxEntry
@@ -21,7 +23,7 @@ from hermes_agent.gateway.keys import background_key
 if TYPE_CHECKING:
     from hermes_agent.gateway.conversation import Conversation
 
-OWNER_ONLY = frozenset({"reload", "reload-mcp", "restart", "platform", "yolo", "sethome"})
+OWNER_ONLY = frozenset({"reload", "mcp", "reload-mcp", "restart", "platform", "yolo", "sethome"})
 _LISTED = 15
 
 
@@ -115,6 +117,21 @@ async def _compress(conversation: Conversation, entry: InboxEntry, command: Slas
     text = await session_commands.compress(session, command.argument)
     await conversation.chat.remember(entry.message)
     return Reply(text)
+
+
+async def _rollback(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    session = await conversation.chat.open(entry.message)
+    return Reply(await rollback(session, command.argument))
+
+
+async def _agents(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    session = await conversation.chat.open(entry.message)
+    return Reply(agents(session, command.argument))
+
+
+async def _insights(conversation: Conversation, _entry: InboxEntry, command: SlashCommand) -> Reply:
+    service = await conversation.context.ports.service()
+    return Reply(await service.insights(command.argument))
 
 
 async def _model(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
@@ -276,6 +293,10 @@ async def _reload_mcp(conversation: Conversation, entry: InboxEntry, _command: S
     return Reply(await session_commands.reload_mcp(session))
 
 
+async def _mcp(conversation: Conversation, _entry: InboxEntry, command: SlashCommand) -> Reply:
+    return Reply(await conversation.context.ports.mcp(command.argument))
+
+
 async def _restart(conversation: Conversation, entry: InboxEntry, _command: SlashCommand) -> Reply:
     conversation.after_finish(
         lambda: conversation.context.ports.restart(f"/restart of {entry.message.sender.id}")
@@ -291,6 +312,7 @@ _HANDLERS: dict[str, Handler] = {
     "resume": _resume,
     "sessions": _sessions,
     "compress": _compress,
+    "rollback": _rollback,
     "model": _model,
     "reasoning": _reasoning,
     "personality": _personality,
@@ -298,17 +320,20 @@ _HANDLERS: dict[str, Handler] = {
     "stop": _stop,
     "steer": _steer,
     "queue": _queue,
+    "agents": _agents,
     "approve": _approve,
     "deny": _deny,
     "background": _background,
     "status": _status,
     "usage": _usage,
+    "insights": _insights,
     "help": _help,
     "version": _version,
     "whoami": _whoami,
     "sethome": _sethome,
     "platform": _platform,
     "reload": _reload,
+    "mcp": _mcp,
     "reload-mcp": _reload_mcp,
     "restart": _restart,
 }
