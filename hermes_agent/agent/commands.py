@@ -150,6 +150,14 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "Model and tools",
         while_running=True,
     ),
+    CommandSpec(
+        "mcp",
+        "How the MCP servers stand; sign in to one",
+        "Model and tools",
+        args="[login NAME [ADDRESS]]",
+        while_running=True,
+        choices=("login",),
+    ),
     CommandSpec("reload-mcp", "Connect to the MCP servers anew and take their tools", "Model and tools"),
     CommandSpec(
         "memory",

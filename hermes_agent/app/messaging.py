@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hermes_agent.app.container import App
+from hermes_agent.app.mcp_command import mcp_command
 from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.loading import load
@@ -62,6 +63,7 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         pairing=PairingBook(app.home),
         home=app.home,
         platforms=partial(configured_platforms, app),
+        mcp=partial(mcp_command, app),
         prune=prune,
         adopt_index=partial(_adopt_index, app, chats),
         write_index=_IndexFile(app, chats).write,

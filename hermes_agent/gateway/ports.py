@@ -28,6 +28,10 @@ async def _no_reload() -> str:
     return "Settings cannot be read again here."
 
 
+async def _no_mcp(_argument: str) -> str:
+    return "There are no MCP servers here."
+
+
 @dataclass(slots=True)
 class GatewayPorts:
     """The gateway's surroundings.
@@ -37,6 +41,7 @@ class GatewayPorts:
         service: Opens sessions.
         platforms: Builds the configured adapters: name to factory.
         reload: `/reload`; returns a text for people.
+        mcp: `/mcp` with its argument; returns a text for people.
         adopt_index: Takes over the chats of an older agent, once.
         write_index: Writes `sessions/sessions.json` for other programs.
         prune: Forgets what was finished long ago.
@@ -55,6 +60,7 @@ class GatewayPorts:
     home: Home
     platforms: Callable[[], Sequence[tuple[str, PlatformFactory]]]
     reload: Callable[[], Awaitable[str]] = field(default=_no_reload)
+    mcp: Callable[[str], Awaitable[str]] = field(default=_no_mcp)
     restart: Callable[[str], None] = field(default=lambda _reason: None)
     prune: Callable[[], Awaitable[None]] = field(default=_nothing)
     adopt_index: Callable[[], Awaitable[None]] = field(default=_nothing)

@@ -15,6 +15,12 @@ from oauth_stage import Stage, browse, staged
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from command_line import CommandLine
 
+from hermes_agent.app.container import App
+from hermes_agent.app.mcp_command import mcp_command
+from hermes_agent.config.paths import Home
+from hermes_agent.core.errors import UsageError
+from hermes_agent.mcp.oauth.errors import OAuthFlowError
+
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
@@ -80,3 +86,27 @@ async def test_unknown_names_and_programs_are_explained(hermes: CommandLine) -> 
     assert "There is no MCP server 'nope'" in result.stderr
     result = await asyncio.to_thread(hermes.run, "mcp", "logout", "../../etc/passwd")
     assert result.stdout == "Nobody was signed in to ../../etc/passwd.\n"
+
+
+async def test_signing_in_from_any_chat(stage: Stage, hermes: CommandLine) -> None:
+    app = App.load(home=Home(hermes.home))
+    try:
+        assert "nobody has signed in yet: /mcp login notes" in await mcp_command(app, "")
+        shown = await mcp_command(app, "login notes")
+        url = next(line for line in shown.splitlines() if line.startswith("http"))
+        address = (await browse(url, back=False)).headers["location"]
+        with pytest.raises(OAuthFlowError):
+            await mcp_command(app, "login notes https://example.com/?code=1&state=2")
+        assert "signed in to notes" in await mcp_command(app, f"login notes {address}")
+        assert "login notes" not in await mcp_command(app, "")
+        token = stage.files.load_token()
+        assert token is not None
+        assert stage.authority.is_good(token.access_token)
+        assert token.access_token not in app.redactor.redact(f"it is {token.access_token}")
+        for nonsense in ("login", "login nope", "logout notes", "what is this"):
+            with pytest.raises(UsageError):
+                await mcp_command(app, nonsense)
+        with pytest.raises(UsageError):
+            await mcp_command(app, f"login notes {address}")
+    finally:
+        await app.aclose()

@@ -20,6 +20,7 @@ from hermes_agent.agent.delegation import agents
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.learning_commands import memory_command, skills_command
+from hermes_agent.app.mcp_command import mcp_command
 from hermes_agent.cli.chat.export import save_session
 from hermes_agent.cli.chat.history_view import history_rows
 from hermes_agent.cli.chat.setup import load_image
@@ -62,6 +63,7 @@ class SlashCommands:
             "toolsets": self._toolsets,
             "yolo": self._yolo,
             "reload": self._reload,
+            "mcp": self._mcp,
             "reload-mcp": self._reload_mcp,
             "memory": self._memory,
             "skills": self._skills,
@@ -337,6 +339,9 @@ class SlashCommands:
     async def _reload_mcp(self, _argument: str) -> None:
         self._chat.transcript.note("Connecting to the MCP servers …")
         self._say(await shared.reload_mcp(self._chat.session))
+
+    async def _mcp(self, argument: str) -> None:
+        self._say(await mcp_command(self._chat.app, argument))
 
     async def _memory(self, argument: str) -> None:
         self._say(await memory_command(self._chat.app.learning, argument))
