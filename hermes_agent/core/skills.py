@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from hermes_agent.core.memory import OWNER
+
 SkillSource: TypeAlias = Literal["user", "bundled", "agent", "external"]
 """Who a skill belongs to. What is not known to be another's is the user's."""
 
@@ -47,6 +49,7 @@ class SkillChange:
         content: The whole SKILL.md (`create`, `edit`), or of the file named (`write_file`).
         old_string: Text to replace (`patch`); it must occur once.
         file_path: File within the skill; empty is SKILL.md.
+        principal: For whom the agent works; only the owner's sessions may change skills without a proposal.
     """
 
     action: SkillAction
@@ -55,6 +58,7 @@ class SkillChange:
     old_string: str = ""
     new_string: str = ""
     file_path: str = ""
+    principal: str = OWNER
     origin: str = "agent"
     session_id: str = ""
 

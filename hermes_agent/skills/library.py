@@ -15,6 +15,7 @@ from hermes_agent.config.files import exclusive, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.skills import SkillSettings
 from hermes_agent.core.errors import ConfigError, StoreBusyError, StoreError, ToolError
+from hermes_agent.core.memory import OWNER
 from hermes_agent.core.skills import SkillChange, SkillOutcome
 from hermes_agent.skills.bundle import SHIPPED, Synced, read_manifest, sync
 from hermes_agent.skills.discovery import MAIN_FILE, Found, Skill, discover, safe_path
@@ -131,7 +132,8 @@ class SkillLibrary:
             if skill is not None and not _is_inside(skill, self.root):
                 raise ToolError(f"The skill {change.name!r} lies outside of {self.root} and is read-only")
             waiting = self.waiting_for(change.name)
-            is_free = self.settings.write_mode == "auto" and (skill is None or skill.source == "agent")
+            is_own = skill is None or skill.source == "agent"
+            is_free = self.settings.write_mode == "auto" and change.principal == OWNER and is_own
             if change.action == "delete":
                 if skill is None:
                     raise ToolError(f"There is no skill {change.name!r}")

@@ -92,6 +92,7 @@ def make_manage(skills: Skills) -> Tool:
                 old_string,
                 new_string,
                 file_path,
+                principal=context.session.principal,
                 origin=context.session.state(Author).name,
                 session_id=context.session.session_id,
             )

@@ -233,6 +233,7 @@ def test_the_agent_may_write_its_own_skills_if_allowed_but_never_yours(home: Hom
     assert not shelf.change(SkillChange("patch", "deploy", old_string="Push", new_string="Pull")).is_pending
     assert shelf.change(SkillChange("patch", "mine", old_string="Tag", new_string="Break")).is_pending
     assert shelf.change(SkillChange("delete", "mine")).is_pending
+    assert shelf.change(SkillChange("create", "theirs", text("theirs"), principal="telegram:2")).is_pending
     assert (home.skills / "mine" / "SKILL.md").read_text() == text("mine")
 
 
