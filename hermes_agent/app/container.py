@@ -15,7 +15,7 @@ from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.late_jobs import LateJobDesk
 from hermes_agent.app.learning import Learning
-from hermes_agent.app.mcp import McpServers, is_mcp_name
+from hermes_agent.app.mcp import McpServers
 from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
@@ -140,7 +140,7 @@ class App:
         record = await self._find(resume, continue_latest, options.source)
         session = await (service.create(options) if record is None else service.resume(record, options))
         if options.toolsets:
-            missing = select_tools(_without_mcp(options.toolsets), self.settings.custom_toolsets).unavailable
+            missing = select_tools(options.toolsets, self.settings.custom_toolsets).unavailable
             if missing:
                 session.warnings.append(f"This version has no tools for: {', '.join(missing)}")
         self._sessions.append(session)
@@ -203,7 +203,7 @@ class App:
             memory=self.learning.memory if self.learning.has_memory else None,
             skills=self.learning.skills,
         )
-        own = build_tools(_without_mcp(toolsets), self.settings, self.home, self.redactor, services)
+        own = build_tools(toolsets, self.settings, self.home, self.redactor, services)
         return (*own, *self.mcp.tools(toolsets))
 
     async def _late_tools(self, toolsets: Sequence[str]) -> Sequence[Tool] | None:
@@ -281,7 +281,3 @@ class App:
         if self._store is not None:
             store, self._store = self._store, None
             await store.aclose()
-
-
-def _without_mcp(toolsets: Sequence[str]) -> list[str]:
-    return [name for name in toolsets if not is_mcp_name(name.strip())]

@@ -22,24 +22,18 @@ from hermes_agent.core.model import Model
 from hermes_agent.core.redaction import Redactor
 from hermes_agent.core.tool import Tool
 from hermes_agent.tools.setup import ToolSetup
+from hermes_agent.tools.toolsets import MCP_PREFIX
 
 if TYPE_CHECKING:
     from hermes_agent.mcp.manager import McpManager
     from hermes_agent.mcp.oauth.broker import OAuthBroker
     from hermes_agent.mcp.ports import ServerAuth
 
-TOOLSET = "mcp"
-NONE = "no_mcp"
-SERVER_PREFIX = "mcp-"
+TOOLSET, NONE = "mcp", "no_mcp"
 _CLOSED_SETS = frozenset({"safe", "hermes-webhook", "clarify", "todo", "debugging"})
 """Toolsets that promise to be no more than they are."""
 
 _log = logging.getLogger(__name__)
-
-
-def is_mcp_name(name: str) -> bool:
-    """Whether a name among toolsets is about MCP servers: `mcp`, `mcp-<server>` or `no_mcp`."""
-    return name in (TOOLSET, NONE) or name.startswith(SERVER_PREFIX)
 
 
 def chosen_servers(toolsets: Sequence[str], servers: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +44,7 @@ def chosen_servers(toolsets: Sequence[str], servers: Sequence[str]) -> tuple[str
     names = [name.strip() for name in toolsets if name.strip()]
     if not names or NONE in names:
         return ()
-    named = {name.removeprefix(SERVER_PREFIX) for name in names if name.startswith(SERVER_PREFIX)}
+    named = {name.removeprefix(MCP_PREFIX) for name in names if name.startswith(MCP_PREFIX)}
     if named and TOOLSET not in names:
         return tuple(name for name in servers if name in named)
     return () if set(names) <= _CLOSED_SETS else tuple(servers)

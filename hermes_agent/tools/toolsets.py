@@ -93,6 +93,9 @@ WITHOUT_TOOLS: tuple[str, ...] = (
 )
 """Names that existing configurations may list and for which this version has no tools."""
 
+MCP_NAMES, MCP_PREFIX = frozenset({"mcp", "no_mcp"}), "mcp-"
+"""Names that choose among MCP servers: all of them, none, and one by its name."""
+
 EVERYTHING = frozenset({"all", "*"})
 
 
@@ -138,6 +141,8 @@ def _expand(name: str, custom: Mapping[str, Sequence[str]], within: frozenset[st
         yield from FACTORIES
     elif name in TOOLSETS:
         yield from TOOLSETS[name]
+    elif name in MCP_NAMES or name.startswith(MCP_PREFIX):
+        return  # tools of other programs: `app` adds them
     elif name in FACTORIES or name in WITHOUT_TOOLS:
         yield name
     elif name not in within:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,41 @@ async def test_a_running_session_takes_the_tools_of_a_changed_configuration(home
     finally:
         await app.aclose()
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("mcp-")] == []
+
+
+async def test_twenty_servers_do_not_delay_a_session(tmp_path: Path) -> None:
+    from hermes_agent.app.container import App
+
+    async def seconds(folder: Path, servers: dict[str, Any]) -> float:
+        folder.mkdir()
+        (folder / "config.yaml").write_text(
+            json.dumps({"model": {"provider": "demo"}, "mcp_servers": servers})
+        )
+        app = App.load(home=Home(folder))
+        started = time.perf_counter()
+        await app.open_session()
+        passed = time.perf_counter() - started
+        await app.aclose()
+        return passed
+
+    many = {f"s{number}": program() for number in range(20)}
+    await seconds(tmp_path / "warm", {"one": program()})
+    differences = [
+        await seconds(tmp_path / f"many-{index}", many) - await seconds(tmp_path / f"none-{index}", {})
+        for index in range(3)
+    ]
+    assert min(differences) < 0.15
+
+
+async def test_names_of_servers_among_toolsets_are_no_unknown_toolsets() -> None:
+    from hermes_agent.app.mcp import chosen_servers
+    from hermes_agent.tools.toolsets import select_tools
+
+    assert select_tools(["mcp", "mcp-files", "no_mcp"]).tools == ()
+    servers = ["a", "b"]
+    assert chosen_servers(["hermes-cli"], servers) == ("a", "b")
+    assert chosen_servers(["file", "mcp-b"], servers) == ("b",)
+    assert chosen_servers(["mcp"], servers) == ("a", "b")
+    assert chosen_servers(["file", "no_mcp"], servers) == ()
+    assert chosen_servers(["safe"], servers) == ()
+    assert chosen_servers([], servers) == ()
