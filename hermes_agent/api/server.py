@@ -99,10 +99,11 @@ class ApiServer:
         finally:
             self._health = Health("stopped")
             await application.runs.aclose()
-            server.should_exit = True
-            server.force_exit = True
-            await asyncio.wait({serving}, timeout=_STOP_SECONDS)
-            serving.cancel()
+            server.should_exit = True  # what is being sent may still be sent
+            done, _ = await asyncio.wait({serving}, timeout=_STOP_SECONDS)
+            if not done:
+                server.force_exit = True
+                serving.cancel()
             listener.close()
             self.application = None
             await self._on_end()
