@@ -38,13 +38,20 @@ class Sources:
     documents: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def read_sources(spec: ActivationSpec, *, only_secrets: bool = False) -> Sources:
+def read_sources(
+    spec: ActivationSpec, *, only_secrets: bool = False, read: Callable[[Path], bytes] = Path.read_bytes
+) -> Sources:
     """Read all files that a spec names.
+
+    Args:
+        spec: The spec.
+        only_secrets: Only the files for `.env`.
+        read: Reads one, with the rights it takes.
 
     Raises:
         ConfigFileError: One cannot be read, or a plug-in has no `plugin.yaml`.
     """
-    secrets = tuple(read_secret_file(path) for path in spec.environment_files)
+    secrets = tuple(read_secret_file(path, read) for path in spec.environment_files)
     if only_secrets:
         return Sources(secrets)
     for plugin in spec.plugins:
@@ -56,24 +63,24 @@ def read_sources(spec: ActivationSpec, *, only_secrets: bool = False) -> Sources
                 remedy="Put the folder that holds plugin.yaml into extraPlugins.",
             )
     documents = {
-        name: (document.text or "").encode() if document.path is None else _read(document.path, name)
+        name: (document.text or "").encode() if document.path is None else _read(document.path, name, read)
         for name, document in spec.documents.items()
     }
     return Sources(
         secrets,
-        _read(spec.config_file, "configFile") if spec.config_file else None,
-        _read(spec.auth_file, "authFile") if spec.auth_file and spec.auth_file.exists() else None,
+        _read(spec.config_file, "configFile", read) if spec.config_file else None,
+        _read(spec.auth_file, "authFile", read) if spec.auth_file and spec.auth_file.exists() else None,
         documents,
     )
 
 
-def _read(path: Path, what: str) -> bytes:
+def _read(path: Path, what: str, read: Callable[[Path], bytes]) -> bytes:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigFileError(
                 f"{path} ({what}) is no file, or larger than 10 MB", path=path, remedy=f"ls -lL {path}"
             )
-        return path.read_bytes()
+        return read(path)
     except OSError as error:
         raise ConfigFileError(f"Cannot read {path} ({what})", path=path, why=error.strerror) from error
 

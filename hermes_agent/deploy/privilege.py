@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hermes_agent.core.errors import ConfigError, StoreUnwritableError
 
+_MOST_STEPS = 200
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -67,6 +68,71 @@ def become(account: Account) -> None:
         with suppress(OSError):
             os.setuid(0)
             raise ConfigError("Root could be had back after giving it up", remedy="Do not go on.")
+
+
+def read_for(account: Account, path: Path) -> bytes:
+    """Read a file for a service user, as root only if nobody but root decides what is at that path.
+
+    A file below a directory that others may write is read with the user's own rights: a link put there
+    must not make root read, and hand over, somebody else's secrets.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if is_roots_own(path):
+        return path.read_bytes()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = errno.EIO
+        try:
+            os.close(reading)
+            become(account)
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(path.read_bytes())
+            code = 0
+        except OSError as error:
+            code = error.errno or errno.EIO
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        raise OSError(code, os.strerror(code), str(path))
+    return data
+
+
+def is_roots_own(path: Path) -> bool:
+    """Whether only root can change what a path leads to: every directory and link on the way is root's."""
+    pending = list(path.parts[1:])
+    at = Path("/")
+    for _ in range(_MOST_STEPS):
+        try:
+            directory = at.lstat()
+            if directory.st_uid != 0 or stat.S_IMODE(directory.st_mode) & 0o022:
+                return False
+            if not pending:
+                return True
+            part = pending.pop(0)
+            if part == "..":
+                at = at.parent
+                continue
+            inner = at / part
+            known = inner.lstat()
+            if stat.S_ISLNK(known.st_mode):
+                target = inner.readlink()
+                pending = [*(target.parts[1:] if target.is_absolute() else target.parts), *pending]
+                at = Path("/") if target.is_absolute() else at
+            elif pending:
+                at = inner
+            else:
+                # The file itself may belong to anybody: its content is handed over as it is.
+                return True
+        except OSError:
+            return False
+    return False
 
 
 @contextmanager

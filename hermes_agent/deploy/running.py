@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import HermesError
@@ -19,6 +20,7 @@ from hermes_agent.deploy.privilege import (
     become,
     find_account,
     make_directory,
+    read_for,
     remove_as_root,
     write_as_root,
 )
@@ -41,9 +43,9 @@ def activate(spec: ActivationSpec, *, dry_run: bool = False, only_secrets: bool 
     Raises:
         HermesError: A source cannot be read, or the user does not exist; nothing was changed.
     """
-    sources = read_sources(spec, only_secrets=only_secrets)
-    drops = is_root() and spec.user is not None
-    account = find_account(spec.user, spec.group) if drops and spec.user is not None else None
+    account = find_account(spec.user, spec.group) if is_root() and spec.user is not None else None
+    read = Path.read_bytes if account is None else partial(read_for, account)
+    sources = read_sources(spec, only_secrets=only_secrets, read=read)
 
     if account is not None and not dry_run and not only_secrets:
         mode = int(spec.directory_mode, 8)

@@ -6,7 +6,7 @@ Messages name file, line and variable, never a value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,12 @@ class CompiledEnv:
     missing: tuple[Path, ...] = ()
 
 
-def read_secret_file(path: Path) -> SecretFile:
+def read_secret_file(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> SecretFile:
     """Read one file; one that is not there is reported by `compile_env`.
+
+    Args:
+        path: The file.
+        read: Reads it, with the rights it takes.
 
     Raises:
         ConfigFileError: It cannot be read, is no file, or is larger than 1 MB.
@@ -63,13 +67,14 @@ def read_secret_file(path: Path) -> SecretFile:
             return SecretFile(path, None)
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             raise ConfigFileError(f"{path} is not a file of secrets", path=path, remedy=f"ls -lL {path}")
-        data = path.read_bytes()
+        data = read(path)
     except OSError as error:
         raise ConfigFileError(
             f"Cannot read the secrets in {path}",
             path=path,
             why=error.strerror,
-            remedy="Check environmentFiles, and the owner and mode that sops-nix or agenix gives the file.",
+            remedy="Check the file's owner and mode. Below a directory that others than root may write, it is "
+            "read with the service user's rights: keep it in /run/secrets or /var/lib/secrets, for example.",
         ) from error
     return SecretFile(path, data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape"))
 

@@ -106,6 +106,38 @@ def test_a_link_to_a_file_of_root_changes_nothing_of_root(base: Path, nobody: pw
     assert target.stat().st_uid == 0
 
 
+def test_secrets_of_others_are_not_read_through_a_link_of_the_service_user(
+    base: Path, nobody: pwd.struct_passwd
+):
+    (base / "foreign.env").write_text("FOREIGN_KEY=not-yours\n")
+    (base / "foreign.env").chmod(0o600)
+    prepare(base, nobody)
+    mine = base / "state/secrets.env"
+    mine.symlink_to(base / "foreign.env")
+    outcome = activate(base, environment_files=[str(mine)], documents={"x": {"path": str(mine)}})
+    assert outcome.returncode == 3
+    assert "Cannot read the secrets" in outcome.stderr
+    assert not any(
+        "not-yours" in path.read_text()
+        for path in (base / "state").rglob("*")
+        if path.is_file() and path != mine
+    )
+    mine.unlink()
+    mine.write_text("OWN_KEY=mine\n")
+    os.chown(mine, nobody.pw_uid, nobody.pw_gid)
+    assert activate(base, environment_files=[str(mine)]).returncode == 0
+    assert "OWN_KEY=mine" in (base / "state/.hermes/.env").read_text()
+
+
+def test_a_link_of_root_to_secrets_is_followed(base: Path):
+    (base / "generation-1").mkdir()
+    (base / "generation-1/hermes.env").write_text("KEY=one\n")
+    (base / "generation-1/hermes.env").chmod(0o600)
+    (base / "secrets").symlink_to("generation-1")
+    assert activate(base, environment_files=[str(base / "secrets/hermes.env")]).returncode == 0
+    assert "KEY=one" in (base / "state/.hermes/.env").read_text()
+
+
 def test_a_home_that_leads_to_a_directory_of_root_is_refused(base: Path, nobody: pwd.struct_passwd):
     (base / "etc").mkdir(mode=0o755)
     (base / "state").mkdir()

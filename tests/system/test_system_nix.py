@@ -6,6 +6,7 @@ stand in for nixpkgs, `HERMES_NIX_MIRRORS` git mirrors of the flake's inputs. Wh
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -48,10 +49,13 @@ def nix() -> dict[str, str]:
     scripts = find_testbed()
     if scripts is None or os.geteuid() != 0:
         pytest.skip("there is no nix here, and none can be had")
-    if not (WORK / "nix/bin/nix").exists():
-        got = run(scripts / "get-nix.sh", WORK / "nix", timeout=110)
-        if got.returncode:
-            pytest.skip(f"nix cannot be had: {got.stderr.strip()[-200:]}")
+    WORK.mkdir(exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Test processes run side by side.
+        if not (WORK / "nix/bin/nix").exists():
+            got = run(scripts / "get-nix.sh", WORK / "nix", timeout=110)
+            if got.returncode:
+                pytest.skip(f"nix cannot be had: {got.stderr.strip()[-200:]}")
     return {"PATH": f"{WORK / 'nix/bin'}:{os.environ['PATH']}"}
 
 
