@@ -108,7 +108,7 @@ class CatalogueCache:
         data = json.dumps(asdict(catalogue), ensure_ascii=False).encode(errors="replace")
         # It is only a cache: what cannot be written is asked for again.
         with contextlib.suppress(OSError, HermesError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(path.parent)
             replace_atomically(path, data, mode=0o600)
         return catalogue
 
@@ -116,3 +116,10 @@ class CatalogueCache:
         """Remove what is remembered of a server, whatever its configuration was."""
         for path in self._directory.glob(f"{file_name(server)}-{'[0-9a-f]' * 16}.json"):
             path.unlink(missing_ok=True)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory and its parents, all with mode 0700 (`mkdir` would leave parents to the umask)."""
+    if not directory.exists():
+        _make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)

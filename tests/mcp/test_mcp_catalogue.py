@@ -229,6 +229,7 @@ def test_a_damaged_or_foreign_cache_is_no_cache(tmp_path: Path) -> None:
     path = cache.path("s", settings)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.parent.parent.stat().st_mode & 0o777 == 0o700
     for damage in (b"", b"{", b"[]", b'{"tools": 3}', b'{"tools": [{"x": 1}]}', b"\xff\xfe"):
         path.write_bytes(damage)
         assert cache.read("s", settings) is None
