@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import httpx
-import pytest
 from api_serving import StartApi, parse_events, until
 
 LOOK = [
@@ -130,9 +129,9 @@ async def test_truncation_keeps_the_last_hundred_messages(start_api: StartApi, m
     assert len(texts) == 101
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "param"),
-    [
+async def test_a_wrong_field_is_named(start_api: StartApi) -> None:
+    api = await start_api(["never"])
+    cases: list[tuple[Any, int, str]] = [
         ({}, 400, "input"),
         ({"input": ""}, 400, "input"),
         ({"input": []}, 400, "input"),
@@ -144,13 +143,11 @@ async def test_truncation_keeps_the_last_hundred_messages(start_api: StartApi, m
         ({"input": "x", "truncation": "some"}, 400, "truncation"),
         ({"input": "x", "background": True, "store": False}, 400, "store"),
         ({"input": "x", "metadata": {"a": []}}, 400, "metadata"),
-    ],
-)
-async def test_a_wrong_field_is_named(start_api: StartApi, body: Any, status: int, param: str) -> None:
-    api = await start_api(["never"])
-    response = await api.post("/v1/responses", body)
-    assert response.status_code == status, response.text
-    assert response.json()["error"]["param"].startswith(param)
+    ]
+    for body, status, param in cases:
+        response = await api.post("/v1/responses", body)
+        assert response.status_code == status, response.text
+        assert response.json()["error"]["param"].startswith(param)
 
 
 async def test_unstored_responses_are_not_kept(start_api: StartApi) -> None:

@@ -126,16 +126,14 @@ async def test_a_repeated_start_is_one_run(start_api: StartApi) -> None:
     assert second.status_code == 202
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/stop", "/steer", "/approval"])
-async def test_unknown_runs_are_not_found(start_api: StartApi, path: str) -> None:
+async def test_unknown_runs_are_not_found(start_api: StartApi) -> None:
     api = await start_api(["x"])
-    method = "GET" if path in ("", "/events") else "POST"
-    body = {"decision": "deny", "text": "x"}
-    response = await api.client.request(
-        method, f"/v1/runs/run_0{path}", json=body if method == "POST" else None
-    )
-    assert response.status_code == 404
-    assert response.json()["error"]["code"] == "run_not_found"
+    for path in ("", "/events", "/stop", "/steer", "/approval"):
+        body = None if path in ("", "/events") else {"decision": "deny", "text": "x"}
+        method = "GET" if body is None else "POST"
+        response = await api.client.request(method, f"/v1/runs/run_0{path}", json=body)
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] == "run_not_found"
 
 
 async def test_a_chat_run_can_be_stopped_by_its_id(start_api: StartApi) -> None:
