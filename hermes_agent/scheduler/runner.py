@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hermes_agent.core.injection import find_orders
 from hermes_agent.agent.service import AgentService, SessionOptions
 from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.cron import CronSettings
 from hermes_agent.core.errors import HermesError, UsageError
 from hermes_agent.core.events import RunFinished
+from hermes_agent.core.injection import find_orders
 from hermes_agent.core.jobs import OccurrenceState
 from hermes_agent.scheduler.script import run_script
 
