@@ -35,7 +35,7 @@ MAX_LINE = 200
 # Short, because these are the only words of a review that no cache holds.
 _INTRODUCTION = "Silent review: nobody reads your answer; only memory and skill tools work."
 _MEMORY_TASK = (
-    "Memory: did the user reveal something lasting (wishes, corrections, facts on people, machine, projects)? "
+    "Memory: did the user reveal something lasting (wishes, corrections, facts on machine or projects)? "
     "Save it, one short entry each; mend entries that proved wrong. Nothing on the task's progress."
 )
 _SKILL_TASK = (
