@@ -149,8 +149,9 @@ def insights_text(found: Insights) -> str:
     """`/insights` and `hermes insights`: figures as text."""
     if not found.total.requests:
         return f"Nothing was used since {found.since}."
+    counted = f"{found.sessions:,} conversation{'' if found.sessions == 1 else 's'}"
     lines = [
-        f"Since {found.since}: {found.sessions:,} conversations, {figures(found.total)}",
+        f"Since {found.since}: {counted}, {figures(found.total)}",
         *_table("By model", found.models),
         *_table("By source", found.sources),
         *_table("By day", found.days),
