@@ -351,7 +351,10 @@ class Session:
             self.system_prompt = await self._parts.build_prompt()
             if self._parts.is_stored:
                 self.record = await self._parts.store.update(
-                    self.id, system_prompt=self.system_prompt, model=self.model.info.label
+                    self.id,
+                    system_prompt=self.system_prompt,
+                    model=self.model.info.label,
+                    cwd=self._parts.environment.cwd,
                 )
         return self.system_prompt
 

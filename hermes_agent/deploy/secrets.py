@@ -73,8 +73,8 @@ def read_secret_file(path: Path, read: Callable[[Path], bytes] = Path.read_bytes
             f"Cannot read the secrets in {path}",
             path=path,
             why=error.strerror,
-            remedy="Check the file's owner and mode. Below a directory that others than root may write, it is "
-            "read with the service user's rights: keep it in /run/secrets or /var/lib/secrets, for example.",
+            remedy="Check the file's owner and mode. Below a directory that others than root may write, it "
+            "is read with the service user's rights: keep it in /run/secrets or /var/lib/secrets.",
         ) from error
     return SecretFile(path, data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape"))
 

@@ -144,7 +144,7 @@ async def test_nothing_is_left_running_when_hermes_is_killed(tmp_path: Path) -> 
     pids = tmp_path / "pids"
     hermes = await asyncio.create_subprocess_exec(sys.executable, "-c", HERMES % {"pids": str(pids)})
     await until(lambda: pids.exists() and len(pids.read_text().split()) == 3)
-    (private,) = (path for path in tmp_path.iterdir() if path.name.startswith("hermes-"))  # noqa: ASYNC240
+    (private,) = (path for path in tmp_path.iterdir() if path.name.startswith("hermes-"))
     hermes.kill()
     await hermes.wait()
     started = [int(pid) for pid in pids.read_text().split()]
