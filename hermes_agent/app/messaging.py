@@ -37,6 +37,8 @@ async def make_service(process: GatewayProcess) -> MessagingService:
     process.control.register("send", service.on_send)
     process.control.register("outbox.look", service.on_look)
     process.control.register("pairing.approved", service.on_approved)
+    process.control.register("approvals", service.on_approvals)
+    process.control.register("approve", service.on_approve)
     process.control.register("platform", service.on_platform)
     return service
 

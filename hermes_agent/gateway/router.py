@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.errors import HermesError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.outbox import Outgoing
@@ -104,6 +105,18 @@ class Router:
         for entry in sorted(entries, key=lambda each: (each.state != "running", each.id)):
             self.route(entry, is_resumed=True)
         return len(entries)
+
+    def open_approvals(self) -> list[tuple[str, ApprovalRequest]]:
+        """Actions that runs wait to be allowed, with the conversations they belong to."""
+        found = ((key, each.open_approval) for key, each in self._conversations.items())
+        return [(key, request) for key, request in found if request is not None]
+
+    def decide(self, request_id: str, decision: Decision, by: str) -> ApprovalRequest | None:
+        """Answer one of them; None if it is not open any more."""
+        for each in list(self._conversations.values()):
+            if (request := each.decide(decision, by, request_id=request_id)) is not None:
+                return request
+        return None
 
     @property
     def active(self) -> int:

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast, get_args
 
-from hermes_agent.core.errors import HermesError, StoreError, UsageError
+from hermes_agent.core.approvals import Decision
+from hermes_agent.core.errors import GatewayError, HermesError, StoreError, UsageError
 from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import ChatAddress, Platform
 from hermes_agent.core.surface import Health
@@ -168,6 +169,35 @@ class MessagingService:
                 )
             )
         return {}
+
+    async def on_approvals(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        """What runs wait to be allowed (`hermes mcp serve`)."""
+        found = self._router.open_approvals() if self._router is not None else []
+        return {
+            "approvals": [
+                {
+                    "id": each.id,
+                    "session_key": key,
+                    "tool": each.tool_name,
+                    "action": each.action,
+                    "reasons": list(each.reasons),
+                }
+                for key, each in found
+            ]
+        }
+
+    async def on_approve(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Decide one of them. Whoever may ask on the control socket owns this gateway."""
+        decision = str(request.get("decision"))
+        if decision not in get_args(Decision):
+            raise GatewayError(f"There is no decision {decision!r}")
+        router, request_id = self._router, str(request.get("id"))
+        decided = (
+            router.decide(request_id, cast("Decision", decision), "owner") if router is not None else None
+        )
+        if decided is None:
+            raise GatewayError(f"Nothing waits for a decision under {request_id!r}")
+        return {"action": decided.action}
 
     async def on_platform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Pause or resume a platform."""
