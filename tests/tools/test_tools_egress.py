@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import shutil
+import ssl
+import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from web_site import Reply, site
@@ -143,3 +147,35 @@ async def test_a_server_that_talks_nonsense_or_is_gone_gives_a_clear_error() -> 
         await fetcher.fetch(f"http://site.test:{port}/")
     with pytest.raises(EgressError):
         await fetcher.fetch(f"https://site.test:{port}/")
+
+
+def make_certificate(key: Path, certificate: Path) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=site.test", "-addext", "subjectAltName=DNS:site.test"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_a_certificate_is_checked_for_the_name_not_for_the_pinned_address(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    await asyncio.to_thread(make_certificate, key, certificate)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate, key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsafe")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serving)
+    port = server.sockets[0].getsockname()[1]
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    fetcher = GuardedFetcher(names(site="127.0.0.1", other="127.0.0.1"), verify=trusting)
+    assert (await fetcher.fetch(f"https://site.test:{port}/")).body == b"safe"
+    with pytest.raises(EgressError, match=r"other\.test cannot be reached"):
+        await fetcher.fetch(f"https://other.test:{port}/")
+    with pytest.raises(EgressError, match="cannot be reached"):
+        await GuardedFetcher(names(site="127.0.0.1")).fetch(f"https://site.test:{port}/")
+    server.close()
