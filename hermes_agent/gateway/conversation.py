@@ -173,8 +173,7 @@ class Conversation:
     async def idle(self) -> None:
         """Wait until the current run and its queue's worker have ended."""
         while self._worker is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(self._worker)
+            await asyncio.wait([self._worker])
 
     async def leave(self) -> None:
         """Stop for a restart: what is not finished is gone on with by the next process."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
 CLOSING_SECONDS = 5.0
+MAX_PARALLEL_SENDS = 16
+"""Requests to one platform at the same time."""
 
 
 class _ClosedError(HermesError):
@@ -93,6 +95,7 @@ class Delivery:
         self._paces: dict[tuple[str, str], Pace] = {}
         self._queued: set[int] = set()
         self._is_open = False
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._closing = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
@@ -294,20 +297,34 @@ class Delivery:
             if pause := pace.take():
                 await self._pause(pause)
             self._check_open()
-            await self._store.sending(entry.id, part_limit=limit)
-            if index < len(shown) and shown[index] and part.file is None:
-                message_id = await self._edit(entry, platform, shown[index], part)
-            else:
-                message_id = await self._send(entry, platform, part)
-                if entry.message.live_entry and platform.capabilities.recognises_resends and message_id:
-                    # The platform may have known the part from a piece shown while it was written.
-                    await self._edit(entry, platform, message_id, part)
-            await self._store.part_sent(entry.id, index, message_id)
-            shown[index:] = [message_id]
+            async with self._slots.setdefault(platform.name, asyncio.Semaphore(MAX_PARALLEL_SENDS)):
+                message_id = await self._put_part(entry, platform, index, part, limit, shown)
+            shown[index : index + 1] = [message_id]
         is_known = all(shown[: len(parts)])
         await self._settle(
             entry, "sent" if is_known else "unknown", "" if is_known else "a part may not have arrived"
         )
+
+    async def _put_part(
+        self,
+        entry: OutboxEntry,
+        platform: Platform,
+        index: int,
+        part: OutgoingPart,
+        limit: int,
+        shown: Sequence[str],
+    ) -> str:
+        """Send or edit one part; recorded before and after."""
+        await self._store.sending(entry.id, part_limit=limit)
+        if index < len(shown) and shown[index] and part.file is None:
+            message_id = await self._edit(entry, platform, shown[index], part)
+        else:
+            message_id = await self._send(entry, platform, part)
+            if entry.message.live_entry and platform.capabilities.recognises_resends and message_id:
+                # The platform may have known the part from a piece shown while it was written.
+                await self._edit(entry, platform, message_id, part)
+        await self._store.part_sent(entry.id, index, message_id)
+        return message_id
 
     async def _send(self, entry: OutboxEntry, platform: Platform, part: OutgoingPart) -> str:
         try:
@@ -346,8 +363,10 @@ def _is_over(entry: OutboxEntry) -> bool:
 
 
 async def finish_quietly(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait for its end."""
-    if task is not None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    """Cancel a task and wait for its end; being cancelled oneself is not swallowed."""
+    if task is None:
+        return
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.warning("%s ended with %r", task.get_name(), error)

@@ -111,7 +111,7 @@ class LiveMessage:
             except HermesError as error:
                 _LOG.info("a piece of a live message was not shown: %s", error)
                 return
-            self._shown[index:] = [text]
+            self._shown[index : index + 1] = [text]
 
     async def _put(self, index: int, text: str) -> None:
         if self._entry is None:
@@ -127,5 +127,5 @@ class LiveMessage:
             await self._platform.edit(part.address, self._ids[index], replace(part, reply_to_id=""))
             return
         message_id = await self._platform.send(part)
-        self._ids[index:] = [message_id]
+        self._ids[index : index + 1] = [message_id]
         await self._store.part_sent(self._entry.id, index, message_id, is_final=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -395,3 +396,41 @@ def test_an_attachment_is_kept_for_the_agent(gateway: Gateway, chat_server: Loop
     assert "plan.txt" in answer
     (saved,) = (gateway.home.cache / "attachments").iterdir()
     assert saved.read_text() == "content of plan.txt"
+
+
+def test_a_streamed_answer_of_several_parts_ends_with_each_part_once(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.settings = {"streaming": {"enabled": True, "edit_interval": 0.1, "buffer_threshold": 1}}
+    gateway.extra = {"max_text": 40}
+    gateway.start()
+    chat_server.say("count to 20 slowly")
+    chat_server.wait_for(lambda: any("20" in each for each in chat_server.texts()))
+    chat_server.wait_for(lambda: not busy(gateway))
+    gateway.stop()
+    numbers = re.findall(r"\d+", " ".join(chat_server.texts()))
+    assert numbers == [str(number) for number in range(1, 21)]
+
+
+def test_a_stop_waits_for_the_run(gateway: Gateway, chat_server: LoopbackServer) -> None:
+    gateway.start()
+    chat_server.say("count to 6 slowly")
+    chat_server.wait_for(lambda: busy(gateway))
+    assert gateway.stop() == 0
+    assert "6" in chat_server.texts()[0]
+
+
+def test_a_run_that_the_stop_did_not_wait_for_goes_on_after_the_start(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.settings = {"agent": {"restart_drain_timeout": 0.2}}
+    gateway.start()
+    chat_server.say("count to 8 slowly")
+    chat_server.wait_for(lambda: busy(gateway))
+    assert gateway.stop() == 0
+    assert chat_server.texts() == []
+    gateway.start()
+    chat_server.wait_for(chat_server.texts)
+    assert gateway.stop() == 0
+    (text,) = chat_server.texts()
+    assert "8" in text

@@ -16,7 +16,7 @@ from loopback_server import LoopbackServer, Shown
 
 from hermes_agent.config.paths import Home
 
-KILLS = int(os.environ.get("HERMES_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("HERMES_TEST_KILLS", "8"))
 """CI runs it once with 200: `HERMES_TEST_KILLS=200 pytest tests/gateway/test_gateway_kills.py`."""
 
 CHATS = ("c1", "c2", "c3")
