@@ -112,10 +112,13 @@ class McpServers:
         return self._guarded(manager.tools(chosen_servers(toolsets, list(self._configured()))))
 
     async def late_tools(self, toolsets: Sequence[str]) -> tuple[Tool, ...] | None:
-        """The same after a wait for servers whose tools were not known; None if there were none."""
+        """The same after a wait for servers whose tools are not known yet; None if there are no servers.
+
+        Servers may also have listed tools since the session was opened, without any wait.
+        """
         manager = self.manager()
         chosen = chosen_servers(toolsets, list(self._configured()))
-        if manager is None or not manager.has_unknown(chosen):
+        if manager is None or not chosen:
             return None
         return self._guarded(await manager.discovered(chosen))
 

@@ -277,3 +277,20 @@ async def test_names_of_servers_among_toolsets_are_no_unknown_toolsets() -> None
     assert chosen_servers(["file", "no_mcp"], servers) == ()
     assert chosen_servers(["safe"], servers) == ()
     assert chosen_servers([], servers) == ()
+
+
+async def test_tools_that_come_between_opening_and_the_first_message_are_not_missed(home: Home) -> None:
+    from hermes_agent.app.container import App
+
+    data = {"model": {"provider": "demo"}, "mcp_servers": {"raw": program()}}
+    home.config_file.write_text(json.dumps(data))
+    app = App.load(home=home)
+    try:
+        session = await app.open_session()
+        async with asyncio.timeout(10):
+            while app.mcp.statuses()[0].state != "ready":  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+        await session.ensure_prompt()
+        assert "mcp_raw_echo" in {tool.name for tool in session.tool_definitions}
+    finally:
+        await app.aclose()
