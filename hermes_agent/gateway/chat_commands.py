@@ -23,7 +23,9 @@ from hermes_agent.gateway.keys import background_key
 if TYPE_CHECKING:
     from hermes_agent.gateway.conversation import Conversation
 
-OWNER_ONLY = frozenset({"reload", "mcp", "reload-mcp", "restart", "platform", "yolo", "sethome"})
+OWNER_ONLY = frozenset(
+    {"reload", "mcp", "reload-mcp", "restart", "platform", "yolo", "sethome", "rollback", "insights"}
+)
 _LISTED = 15
 
 
