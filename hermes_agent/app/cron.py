@@ -12,9 +12,11 @@ from hermes_agent.agent.service import AgentService
 from hermes_agent.app.container import App
 from hermes_agent.core.outbox import Outbox, Outgoing
 from hermes_agent.core.platform import ChatAddress
+from hermes_agent.gateway.home_channel import home_channel, parse_chat
 from hermes_agent.scheduler.jobs import JobBook
 from hermes_agent.scheduler.runner import JobRunner
 from hermes_agent.scheduler.service import Scheduler
+from hermes_agent.store.chats import SqliteChats
 from hermes_agent.store.occurrences import SqliteLedger
 from hermes_agent.store.outbox import SqliteOutbox
 from hermes_agent.store.store import SqliteStore
@@ -62,7 +64,7 @@ async def deliver(app: App, outbox: Outbox, target: str, text: str, job: Mapping
     Returns:
         Why it could not be queued, or None.
     """
-    addresses = _addresses(app, target, job)
+    addresses = await _addresses(app, target, job)
     if not addresses:
         return "no such chat: set a home channel (/sethome), or name platform:chat"
     for address in addresses:
@@ -71,27 +73,16 @@ async def deliver(app: App, outbox: Outbox, target: str, text: str, job: Mapping
     return None
 
 
-def _addresses(app: App, target: str, job: Mapping[str, Any]) -> list[ChatAddress]:
+async def _addresses(app: App, target: str, job: Mapping[str, Any]) -> list[ChatAddress]:
     if target == "origin":
         origin = job.get("origin") or {}
         if not origin.get("platform") or not origin.get("chat_id"):
             return []
         return [ChatAddress(origin["platform"], str(origin["chat_id"]), str(origin.get("thread_id") or ""))]
-    if target == "all":
-        homes = [_home(app, name) for name in app.settings.platforms]
-        return [home for home in homes if home is not None]
     platform, _, chat = target.partition(":")
     if chat:
-        chat_id, _, thread = chat.partition(":")
-        return [ChatAddress(platform, chat_id, thread)]
-    home = _home(app, platform)
-    return [home] if home is not None else []
-
-
-def _home(app: App, platform: str) -> ChatAddress | None:
-    settings = app.settings.platforms.get(platform)
-    channel = settings.home_channel if settings is not None else None
-    if channel is not None and channel.chat_id:
-        return ChatAddress(platform, channel.chat_id, channel.thread_id)
-    named = app.environ.get(f"{platform.upper()}_HOME_CHANNEL")
-    return ChatAddress(platform, named) if named else None
+        return [parse_chat(platform, chat)]
+    names = list(app.settings.platforms) if target == "all" else [platform]
+    chats = SqliteChats(cast("SqliteStore", await app.store()))
+    homes = [await home_channel(name, app.settings, app.environ.get, chats) for name in names]
+    return [home for home in homes if home is not None]
