@@ -224,7 +224,7 @@ def test_lines_are_continued_and_paths_and_commands_completed(cli: CommandLine) 
         shown.send("\t")
         shown.wait_for("❯ /status", where="screen")
         shown.send("\r")
-        shown.wait_for("Directory: ")
+        shown.wait_for("Directory:")
         shown.send("\x0c")
         shown.wait_while("Directory")
         shown.send("read @READ")
@@ -265,7 +265,7 @@ def test_slash_commands_answer_and_mistakes_are_explained(cli: CommandLine) -> N
             ("/yolo on", "YOLO is on"),
             ("/yolo", "YOLO is off"),
             ("/verbose verbose", "whole output"),
-            ("/config", "config.yaml"),
+            ("/config", "Turn limit: "),
             ("/reload", "Reloaded .env (0 var"),
             ("/version", "hermes-agent 0"),
             ("/image missing.png", "cannot be read"),
