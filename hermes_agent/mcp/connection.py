@@ -37,6 +37,8 @@ MAX_RETRIES = 5
 """Retries by itself; after that the next call tries again."""
 BREAKER_FAILURES = 3
 BREAKER_SECONDS = 60.0
+SETTLING_SECONDS = 2.0
+"""Calls that are under way when a credential was renewed get so long for their own answer or refusal."""
 """After this many failures within this time calls fail at once for as long."""
 
 _log = logging.getLogger(__name__)
@@ -106,6 +108,7 @@ class Connection:
         self._failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
         self._is_closing = False
         self._busy = 0
+        self._under_way: set[asyncio.Future[None]] = set()
         self._last_used = 0.0
         self._refresh_task: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[bool] | None = None
@@ -191,8 +194,14 @@ class Connection:
                 self.reconnect()
                 client = await self.client()
             refusals = client.refusal.count
+            under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._under_way.add(under_way)
             try:
-                return await action(client)
+                try:
+                    return await action(client)
+                finally:
+                    self._under_way.discard(under_way)
+                    under_way.set_result(None)
             except (McpRequestError, McpConnectionLostError) as error:
                 status = client.refusal.status if client.refusal.count != refusals else 0
                 if status == 401 or (status == 403 and "insufficient_scope" in client.refusal.challenge):
@@ -235,6 +244,9 @@ class Connection:
             self._needs_login(error.why or "")
             return False
         if is_renewed:
+            if self._under_way:
+                # They were sent with the old credential: leaving now would hide what became of them.
+                await asyncio.wait(set(self._under_way), timeout=SETTLING_SECONDS)
             self.reconnect()
         else:
             self._needs_login(f"It answered with HTTP {status}")
