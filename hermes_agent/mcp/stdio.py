@@ -44,6 +44,7 @@ SAFE_VARIABLES = frozenset(_SAFE.split())
 MAX_LINE_BYTES = 64 << 20
 THREAD_BYTES = 1 << 20
 """Longer messages are parsed in a thread."""
+EXIT_MOMENT_SECONDS = 0.03
 EXIT_SECONDS = 1.0
 """How long a server may take to end by itself once its input is closed; then SIGTERM …"""
 KILL_SECONDS = 1.0
@@ -130,6 +131,9 @@ class ServerProcess:
     @property
     def exit_text(self) -> str:
         """How it ended, or that it runs; with its last words."""
+        # Its output ends a moment before it does; the moment is shorter than anybody notices.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(EXIT_MOMENT_SECONDS)
         code = self._process.returncode
         if code is None:
             how = "It still runs."
