@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUNDLED_VARIABLE = "HERMES_BUNDLED_SKILLS"
+CURATOR_DELAY_SECONDS = 5.0
+"""The curator looks at the skills when a session has lasted so long: one-shot answers do not wait for it."""
 
 
 class Learning:
@@ -53,6 +55,7 @@ class Learning:
         self._redactor = redactor
         self._store = store
         self._curating: asyncio.Task[None] | None = None
+        self._curator_timer: asyncio.TimerHandle | None = None
         self.memory: FileMemory = load("hermes_agent.memory.service:FileMemory")(
             home, settings.memory, redactor.redact
         )
@@ -89,8 +92,12 @@ class Learning:
         return time.time() - recent[1].last_active_at if len(recent) > 1 else 0.0
 
     def _curate_if_due(self, idle_seconds: float) -> None:
-        if self._settings.curator.enabled and self._curating is None:
-            self._curating = asyncio.create_task(self._curate(idle_seconds))
+        if self._settings.curator.enabled and self._curating is None and self._curator_timer is None:
+            loop = asyncio.get_running_loop()
+            self._curator_timer = loop.call_later(CURATOR_DELAY_SECONDS, self._start_curating, idle_seconds)
+
+    def _start_curating(self, idle_seconds: float) -> None:
+        self._curating = asyncio.create_task(self._curate(idle_seconds))
 
     async def _curate(self, idle_seconds: float) -> None:
         try:
@@ -106,6 +113,8 @@ class Learning:
 
     async def aclose(self) -> None:
         """Let a round of the curator end; it takes milliseconds."""
+        if self._curator_timer is not None:
+            self._curator_timer.cancel()
         task, self._curating = self._curating, None
         if task is not None:
             await task
