@@ -112,7 +112,11 @@ class GitCheckpoints:
 
     async def take(self, directory: str, reason: str, touched: tuple[str, ...] = ()) -> Snapshot | None:
         """Take a snapshot; None if nothing has changed since the last one. Raises `CheckpointError`."""
-        return await self._locked(lambda: self._take(directory, reason, touched))
+        try:
+            return await self._locked(lambda: self._take(directory, reason, touched))
+        except CheckpointError:
+            # Files that come and go while git reads them make it fail; a moment later they are there.
+            return await self._locked(lambda: self._take(directory, reason, touched))
 
     async def snapshots(self, directory: str) -> tuple[Snapshot, ...]:
         """Newest first."""
