@@ -112,11 +112,7 @@ class GitCheckpoints:
 
     async def take(self, directory: str, reason: str, touched: tuple[str, ...] = ()) -> Snapshot | None:
         """Take a snapshot; None if nothing has changed since the last one. Raises `CheckpointError`."""
-        try:
-            return await self._locked(lambda: self._take(directory, reason, touched))
-        except CheckpointError:
-            # Files that come and go while git reads them make it fail; a moment later they are there.
-            return await self._locked(lambda: self._take(directory, reason, touched))
+        return await self._locked(lambda: self._take(directory, reason, touched))
 
     async def snapshots(self, directory: str) -> tuple[Snapshot, ...]:
         """Newest first."""
@@ -140,8 +136,12 @@ class GitCheckpoints:
 
     async def _locked(self, work: Callable[[], ResultT]) -> ResultT:
         def locked() -> ResultT:
-            self._ensure_store()
+            try:
+                self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise self._unusable(error) from error
             with _lock(self._root / "lock"):
+                self._ensure_store()  # under the lock: nobody may use a store that is half made
                 return work()
 
         return await asyncio.to_thread(locked)
@@ -192,10 +192,9 @@ class GitCheckpoints:
         return done.stdout
 
     def _ensure_store(self) -> None:
-        if (self._store / "HEAD").exists():
+        if (self._store / "projects").exists():  # made last
             return
         try:
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._store.mkdir(mode=0o700, exist_ok=True)
             self._git("init", "--bare", "--quiet", str(self._store))
             (self._store / "info").mkdir(exist_ok=True)
@@ -204,7 +203,10 @@ class GitCheckpoints:
             (self._store / "indexes").mkdir(exist_ok=True)
             (self._store / "projects").mkdir(exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"{self._root} cannot be used for snapshots", why=error.strerror) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> CheckpointError:
+        return CheckpointError(f"{self._root} cannot be used for snapshots", why=error.strerror)
 
     def _index(self, directory: str) -> Path:
         return self._store / "indexes" / _hash(directory)
