@@ -17,6 +17,26 @@ AdapterFactory: TypeAlias = Callable[[PlatformSettings, Variable], Platform]
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What `hermes gateway setup` asks for a platform.
+
+    Attributes:
+        name: Where the answer goes: a variable of `.env` (`TELEGRAM_BOT_TOKEN`; hidden while it is typed if
+            its name sounds secret), or a key below `platforms.<name>` (`extra.url`).
+        label: The question, a few words.
+        help: One line: where the answer is to be found.
+        default: Taken by Enter.
+        is_required: Without an answer the platform cannot be connected.
+    """
+
+    name: str
+    label: str
+    help: str = ""
+    default: str = ""
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformEntry:
     """One platform.
 
@@ -25,17 +45,42 @@ class PlatformEntry:
         path: Import string of its `AdapterFactory`.
         credentials: Variables that switch it on when they are set (unless `enabled: false`).
         extra: The extra of pyproject.toml that brings its library; empty if it needs none.
+        label: Its name as people write it; empty means `name` with a capital.
+        help: For `hermes gateway setup`: how to get the credentials, a few short lines, with the address.
+        questions: What `hermes gateway setup` asks; empty means the credentials.
+        user_id_help: How people find their own stable id there, one line.
+        has_chats: People talk there, so that it has an allowlist and a home channel (not webhooks).
+        is_for_tests: Not offered by `hermes gateway setup` unless it is named.
     """
 
     name: str
     path: str
     credentials: tuple[str, ...] = ()
     extra: str = ""
+    label: str = ""
+    help: str = ""
+    questions: tuple[Question, ...] = ()
+    user_id_help: str = ""
+    has_chats: bool = True
+    is_for_tests: bool = False
 
 
 _HERE = "hermes_agent.gateway.platforms"
 
-PLATFORMS: tuple[PlatformEntry, ...] = (PlatformEntry("loopback", f"{_HERE}.loopback.adapter:make_adapter"),)
+PLATFORMS: tuple[PlatformEntry, ...] = (
+    PlatformEntry(
+        "loopback",
+        f"{_HERE}.loopback.adapter:make_adapter",
+        label="Loopback",
+        help="A chat server on this machine, for tests and demonstrations.",
+        questions=(
+            Question("extra.url", "Address of the chat server", "http://127.0.0.1:PORT"),
+            Question("LOOPBACK_TOKEN", "Token", "What the server was started with."),
+        ),
+        user_id_help="As the server calls you.",
+        is_for_tests=True,
+    ),
+)
 
 
 def is_enabled(entry: PlatformEntry, settings: PlatformSettings | None, variable: Variable) -> bool:
