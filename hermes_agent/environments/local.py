@@ -20,7 +20,7 @@ from hermes_agent.environments import local_files
 from hermes_agent.environments.background import BackgroundJob
 from hermes_agent.environments.children import TTY_PLACE, Child
 from hermes_agent.environments.guard import Guard
-from hermes_agent.environments.output import OutputBuffer, RollingBuffer
+from hermes_agent.environments.output import OutputBuffer, RollingBuffer, tee
 from hermes_agent.environments.shell_state import Flavour, StateFiles, build_script
 
 DRAIN_SECONDS: Final = 0.2
@@ -73,14 +73,9 @@ class LocalEnvironment:
         """Run a command to its end."""
         started = time.monotonic()
         buffer = OutputBuffer(command.max_output_bytes)
-
-        def take(data: bytes) -> None:
-            buffer.feed(data)
-            if on_output is not None:
-                on_output(data)
-
+        sink = tee(buffer, on_output)
         files = self._state_files(command)
-        child = self._start(command, files, take, stdin="pty" if command.pty else "closed")
+        child = self._start(command, files, sink, stdin="pty" if command.pty else "closed")
         try:
             timed_out = not await child.wait(command.timeout_seconds)
             if timed_out:
@@ -105,14 +100,9 @@ class LocalEnvironment:
     async def spawn(self, command: Command, on_output: OutputSink | None = None) -> BackgroundJob:
         """Start a command in the background. It reads the session's state but does not change it."""
         buffer = RollingBuffer()
-
-        def take(data: bytes) -> None:
-            buffer.feed(data)
-            if on_output is not None:
-                on_output(data)
-
+        sink = tee(buffer, on_output)
         files = StateFiles(self._state_files(command).old)
-        child = self._start(command, files, take, stdin="pty" if command.pty else "pipe")
+        child = self._start(command, files, sink, stdin="pty" if command.pty else "pipe")
         process = BackgroundJob(
             child, command=command.text, buffer=buffer, timeout_seconds=command.timeout_seconds
         )

@@ -6,6 +6,8 @@ text only when somebody asks.
 
 from __future__ import annotations
 
+from hermes_agent.core.environment import OutputSink
+
 HEAD_SHARE = 0.4
 ROLLING_BYTES = 200_000
 
@@ -48,6 +50,19 @@ class OutputBuffer:
                 tail.decode("utf-8", "replace"),
             )
         )
+
+
+def tee(buffer: OutputBuffer | RollingBuffer, on_output: OutputSink | None) -> OutputSink:
+    """A sink that fills a buffer and passes everything on to whoever watches."""
+    if on_output is None:
+        return buffer.feed
+    watch = on_output
+
+    def take(data: bytes) -> None:
+        buffer.feed(data)
+        watch(data)
+
+    return take
 
 
 class RollingBuffer:

@@ -19,7 +19,7 @@ from hermes_agent.core.errors import ExecutionError, ToolError
 from hermes_agent.environments import remote_scripts
 from hermes_agent.environments.background import BackgroundJob
 from hermes_agent.environments.children import PTY_COLUMNS, PTY_ROWS
-from hermes_agent.environments.output import OutputBuffer, RollingBuffer
+from hermes_agent.environments.output import OutputBuffer, RollingBuffer, tee
 from hermes_agent.environments.remote_files import RemoteFiles, ScriptResult
 from hermes_agent.environments.remote_run import RemoteRun
 from hermes_agent.environments.remote_scripts import BOOTSTRAP, RunPlan, encode_text
@@ -140,15 +140,10 @@ class RemoteEnvironment:
         """Run a command to its end."""
         started = time.monotonic()
         buffer = OutputBuffer(command.max_output_bytes)
-
-        def take(data: bytes) -> None:
-            buffer.feed(data)
-            if on_output is not None:
-                on_output(data)
-
+        sink = tee(buffer, on_output)
         await self._ready()
         keeps = command.persistent and self._is_persistent
-        run = await self._begin(command, take, keeps=keeps, has_stdin=False)
+        run = await self._begin(command, sink, keeps=keeps, has_stdin=False)
         try:
             timed_out = not await run.wait(command.timeout_seconds)
             if timed_out:
@@ -178,14 +173,9 @@ class RemoteEnvironment:
     async def spawn(self, command: Command, on_output: OutputSink | None = None) -> BackgroundJob:
         """Start a command in the background. It reads the session's state but does not change it."""
         buffer = RollingBuffer()
-
-        def take(data: bytes) -> None:
-            buffer.feed(data)
-            if on_output is not None:
-                on_output(data)
-
+        sink = tee(buffer, on_output)
         await self._ready()
-        run = await self._begin(command, take, keeps=False, has_stdin=True)
+        run = await self._begin(command, sink, keeps=False, has_stdin=True)
         if not await run.started():
             self._let_go(run)
             raise await self._connection.explain_loss(run.errors)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import httpx2
 from anthropic import AsyncAnthropic, AsyncStream, Omit
 from typing_extensions import override
 
 from hermes_agent.models.endpoint import Endpoint
-from hermes_agent.models.transport import Transport, http_client, quiet_headers
+from hermes_agent.models.transport import Transport, http_client, quiet_headers, sdk_post
 
 API_VERSION = "2023-06-01"
 _SIGN_IN_TOKEN = "sk-ant-oat"  # noqa: S105 - a prefix
@@ -43,17 +42,7 @@ def open_transport(endpoint: Endpoint, key: str) -> Transport:
     names = {name.lower() for name in headers}
     per_request.update({name: Omit() for name in ("x-api-key", "authorization") if name not in names})
 
-    async def post(path: str, body: bytes, timeout: httpx2.Timeout) -> httpx2.Response:
-        return await client.post(
-            path,
-            cast_to=httpx2.Response,
-            content=body,
-            options={"timeout": timeout, "follow_redirects": False, "headers": per_request},
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )  # type: ignore[return-value]  # the SDK hands a raw response through
-
-    return Transport(endpoint, key, post, client.close)
+    return Transport(endpoint, key, sdk_post(client.post, AsyncStream[object], per_request), client.close)
 
 
 def _authorization(endpoint: Endpoint, key: str) -> dict[str, str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from typing import Any
 
 from hermes_agent.core.messages import AssistantMessage, FinishReason, ImagePart, Part, TextPart
-from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
+from hermes_agent.core.model import ModelEvent, ModelRequest, Usage
 from hermes_agent.models.anthropic_client import open_transport
 from hermes_agent.models.assembly import CallDraft
 from hermes_agent.models.chat_request import CACHE_MARKS, unseen_images
+from hermes_agent.models.dialect import DialectModel
 from hermes_agent.models.encoding import (
     ConversationEncoder,
     Group,
@@ -21,7 +21,7 @@ from hermes_agent.models.encoding import (
     parse_object,
 )
 from hermes_agent.models.endpoint import Endpoint
-from hermes_agent.models.reading import ReplyReader, exchange
+from hermes_agent.models.reading import ReplyReader
 
 DEFAULT_MAX_TOKENS = 16_384
 """The dialect demands a limit; taken when neither settings nor profile name one."""
@@ -43,31 +43,15 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class AnthropicMessagesModel:
+class AnthropicMessagesModel(DialectModel):
     """`core.model.Model` over `POST {base_url}/v1/messages`."""
 
     def __init__(self, endpoint: Endpoint, key: str = "") -> None:
-        self._endpoint = endpoint
-        self._writer = RequestWriter(endpoint)
-        self._transport = open_transport(endpoint, key)
-        self._path = "/messages" if endpoint.info.base_url.rstrip("/").endswith("/v1") else "/v1/messages"
+        path = "/messages" if endpoint.info.base_url.rstrip("/").endswith("/v1") else "/v1/messages"
+        super().__init__(endpoint, open_transport(endpoint, key), path, RequestWriter(endpoint))
 
-    @property
-    def info(self) -> ModelInfo:
-        """Who answers."""
-        return self._endpoint.info
-
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
-        """Send one request and stream its reply. Raises every kind of `ModelError`."""
-        body = self._writer.write(request)
-        reader = MessagesReader(self._endpoint, request, self._transport.secrets)
-        async with aclosing(exchange(self._transport, self._path, body, reader)) as events:
-            async for event in events:
-                yield event
-
-    async def aclose(self) -> None:
-        """Release connections."""
-        await self._transport.aclose()
+    def _reader(self, request: ModelRequest) -> ReplyReader:
+        return MessagesReader(self._endpoint, request, self._transport.secrets)
 
 
 class RequestWriter:

@@ -10,13 +10,14 @@ from typing import Any
 
 from hermes_agent.core.errors import ModelRequestError, ModelServerError
 from hermes_agent.core.messages import FinishReason
-from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
+from hermes_agent.core.model import ModelEvent, ModelRequest, Usage
 from hermes_agent.models import errors
 from hermes_agent.models.assembly import CallDraft, argument_text
 from hermes_agent.models.chat_request import RequestWriter
+from hermes_agent.models.dialect import DialectModel
 from hermes_agent.models.endpoint import Endpoint
 from hermes_agent.models.openai_client import open_transport
-from hermes_agent.models.reading import ReplyReader, exchange
+from hermes_agent.models.reading import ReplyReader
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -37,37 +38,32 @@ _FINISH: dict[str, FinishReason] = {
 _BROKEN = frozenset({"error", "network_error", "insufficient_system_resource", "malformed_function_call"})
 
 
-class ChatCompletionsModel:
+class ChatCompletionsModel(DialectModel):
     """`core.model.Model` over `POST {base_url}/chat/completions`."""
 
     def __init__(self, endpoint: Endpoint, key: str = "") -> None:
-        self._endpoint = endpoint
-        self._writer = RequestWriter(endpoint)
-        self._transport = open_transport(endpoint, key)
+        self._learner = RequestWriter(endpoint)
+        super().__init__(endpoint, open_transport(endpoint, key), "/chat/completions", self._learner)
 
-    @property
-    def info(self) -> ModelInfo:
-        """Who answers."""
-        return self._endpoint.info
+    def _reader(self, request: ModelRequest) -> ReplyReader:
+        return ChatReader(self._endpoint, request, self._transport.secrets)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
-        """Send one request and stream its reply. Raises every kind of `ModelError`."""
+        """Send one request and stream its reply; again without what the server does not know.
+
+        Raises every kind of `ModelError`.
+        """
         while True:
-            body = self._writer.write(request)
-            reader = ChatReader(self._endpoint, request, self._transport.secrets)
+            reader = self._reader(request)
             try:
-                async with aclosing(exchange(self._transport, "/chat/completions", body, reader)) as events:
+                async with aclosing(self._exchange(request, reader)) as events:
                     async for event in events:
                         yield event
             except ModelRequestError as error:
-                if not reader.assembler.is_empty or not self._writer.learn(error):
+                if not reader.assembler.is_empty or not self._learner.learn(error):
                     raise
             else:
                 return
-
-    async def aclose(self) -> None:
-        """Release connections."""
-        await self._transport.aclose()
 
 
 class ChatReader(ReplyReader):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import httpx2
 from openai import AsyncOpenAI, AsyncStream, Omit
 from typing_extensions import override
 
 from hermes_agent.models.endpoint import Endpoint
-from hermes_agent.models.transport import Transport, http_client, quiet_headers
+from hermes_agent.models.transport import Transport, http_client, quiet_headers, sdk_post
 
 
 class _Client(AsyncOpenAI):
@@ -40,17 +39,7 @@ def open_transport(endpoint: Endpoint, key: str) -> Transport:
     is_authorized = any(name.lower() == "authorization" for name in client.own_headers)
     per_request = _NO_SDK_HEADERS if is_authorized else {**_NO_SDK_HEADERS, "Authorization": Omit()}
 
-    async def post(path: str, body: bytes, timeout: httpx2.Timeout) -> httpx2.Response:
-        return await client.post(
-            path,
-            cast_to=httpx2.Response,
-            content=body,
-            options={"timeout": timeout, "follow_redirects": False, "headers": per_request},
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )  # type: ignore[return-value]  # the SDK hands a raw response through
-
-    return Transport(endpoint, key, post, client.close)
+    return Transport(endpoint, key, sdk_post(client.post, AsyncStream[object], per_request), client.close)
 
 
 _NO_SDK_HEADERS: dict[str, str | Omit] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from typing import Any
 
 from hermes_agent.core.messages import AssistantMessage, ImagePart, Part, TextPart
-from hermes_agent.core.model import ModelEvent, ModelInfo, ModelRequest, Usage
+from hermes_agent.core.model import ModelEvent, ModelRequest, Usage
 from hermes_agent.models.assembly import CallDraft
 from hermes_agent.models.chat_request import image_url, unseen_images
+from hermes_agent.models.dialect import DialectModel
 from hermes_agent.models.encoding import (
     ConversationEncoder,
     Group,
@@ -20,36 +20,20 @@ from hermes_agent.models.encoding import (
 )
 from hermes_agent.models.endpoint import Endpoint
 from hermes_agent.models.openai_client import open_transport
-from hermes_agent.models.reading import ReplyReader, exchange
+from hermes_agent.models.reading import ReplyReader
 
 _REASONS = re.compile(r"(^|/)(o\d|gpt-5|codex|grok-4|gpt-oss)")
 _CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
 
 
-class ResponsesModel:
+class ResponsesModel(DialectModel):
     """`core.model.Model` over `POST {base_url}/responses`. Nothing is stored at the provider."""
 
     def __init__(self, endpoint: Endpoint, key: str = "") -> None:
-        self._endpoint = endpoint
-        self._writer = RequestWriter(endpoint)
-        self._transport = open_transport(endpoint, key)
+        super().__init__(endpoint, open_transport(endpoint, key), "/responses", RequestWriter(endpoint))
 
-    @property
-    def info(self) -> ModelInfo:
-        """Who answers."""
-        return self._endpoint.info
-
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
-        """Send one request and stream its reply. Raises every kind of `ModelError`."""
-        body = self._writer.write(request)
-        reader = ResponsesReader(self._endpoint, request, self._transport.secrets)
-        async with aclosing(exchange(self._transport, "/responses", body, reader)) as events:
-            async for event in events:
-                yield event
-
-    async def aclose(self) -> None:
-        """Release connections."""
-        await self._transport.aclose()
+    def _reader(self, request: ModelRequest) -> ReplyReader:
+        return ResponsesReader(self._endpoint, request, self._transport.secrets)
 
 
 class RequestWriter:

@@ -31,6 +31,30 @@ Post: TypeAlias = Callable[[str, bytes, httpx2.Timeout], Awaitable[httpx2.Respon
 """Sends a body to a path and returns the response, its body not yet read."""
 
 
+def sdk_post(
+    post: Callable[..., Awaitable[object]], stream_class: type, headers: Mapping[str, object]
+) -> Post:
+    """A `Post` by an SDK client's own `post`: the body goes out as it is, the response comes back unread.
+
+    Args:
+        post: The client's method.
+        stream_class: The SDK's type for streams; only that one makes it hand the response through.
+        headers: For each request; the SDK's `Omit()` keeps one of its own from being sent.
+    """
+
+    async def send(path: str, body: bytes, timeout: httpx2.Timeout) -> httpx2.Response:
+        return await post(
+            path,
+            cast_to=httpx2.Response,
+            content=body,
+            options={"timeout": timeout, "follow_redirects": False, "headers": headers},
+            stream=True,
+            stream_cls=stream_class,
+        )  # type: ignore[return-value]  # what it was asked to cast to
+
+    return send
+
+
 def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
     """The HTTP client for one endpoint: keeps connections, follows no redirect, uses no other proxy.
 
