@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from hermes_agent.app.container import App
 from hermes_agent.app.mcp_command import mcp_command
+from hermes_agent.config.extras import require_extra
 from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.loading import load
@@ -88,6 +89,8 @@ def configured_platforms(app: App) -> Sequence[tuple[str, PlatformFactory]]:
 
 def _build(app: App, entry: PlatformEntry) -> Platform:
     settings = app.settings.platforms.get(entry.name) or PlatformSettings()
+    if entry.extra:
+        require_extra(app.home, entry.extra, entry.label or entry.name.capitalize())
     platform: Platform = load(entry.path)(settings, app.environ.get)
     return platform
 

@@ -22,10 +22,12 @@ from hermes_agent.app.daemon.units import ServicePlan
 from hermes_agent.app.logging import RecordFormatter, start_logging
 from hermes_agent.cli.errors import print_lines
 from hermes_agent.config.loader import load as load_config
-from hermes_agent.config.managed import require_unmanaged
+from hermes_agent.config.managed import detect, require_unmanaged
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import GatewayError
 from hermes_agent.core.loading import load
+
+_OPTION = "services.hermes-agent.enable"
 
 
 def _system_option(function: Any) -> Any:
@@ -58,6 +60,32 @@ def run(ctx: click.Context, verbose: int, quiet: bool, replace: bool, force: boo
     ctx.exit(_run(verbose=verbose, quiet=quiet, replace=replace or force))
 
 
+@command.command("setup")
+@click.argument("platform", required=False)
+@click.option("--list", "is_list", is_flag=True, help="Only show what can be set up.")
+@click.option(
+    "--set", "values", metavar="NAME=VALUE", multiple=True, help="An answer to one of its questions."
+)
+@click.option("--allow", metavar="IDS", default="", help="People who may talk, by id, separated by commas.")
+@click.option("--allow-all", is_flag=True, help="Let everybody talk. They can then use this machine.")
+@click.option("--home-channel", metavar="CHAT", default="", help="Chat for messages nobody asked for.")
+@click.option("--no-test", "is_untested", is_flag=True, help="Do not try to connect.")
+@click.option("--install/--no-install", default=None, help="Install the service afterwards; default: ask.")
+@click.option("--non-interactive", "is_silent", is_flag=True, help="Ask nothing.")
+@click.pass_obj
+def setup(invocation: Any, /, platform: str | None, is_list: bool, **options: Any) -> None:
+    """Connect a messaging platform, step by step, and try it.
+
+    In scripts, name the platform and send its credentials on standard input, as lines NAME=VALUE (a single
+    one may stand alone), or in the environment. Nothing is written unless it connects.
+    """
+    if is_list:
+        load("hermes_agent.cli.commands.gateway_setup:show_platforms")()
+        return
+    module: Any = load("hermes_agent.cli.commands.gateway_setup:")
+    module.run(invocation, module.Given(platform=platform.lower() if platform else None, **options))
+
+
 @command.command("install")
 @click.option("--system", "is_system", is_flag=True, help="For the whole machine (needs root).")
 @click.option("--run-as-user", metavar="NAME", help="Account of a system service; default: who used sudo.")
@@ -65,7 +93,7 @@ def run(ctx: click.Context, verbose: int, quiet: bool, replace: bool, force: boo
 def install(is_system: bool, run_as_user: str | None, force: bool) -> None:
     """Install and start it as a service: systemd, or launchd on macOS."""
     home = Home.from_environment()
-    require_unmanaged(home, "hermes gateway install", "services.hermes-agent.enable")
+    require_unmanaged(home, "hermes gateway install", _OPTION, nix_line=f"{_OPTION} = true;")
     config = load_config(home)
     user = ""
     user_home = Path.home()
@@ -91,7 +119,7 @@ def install(is_system: bool, run_as_user: str | None, force: bool) -> None:
 def uninstall(is_system: bool) -> None:
     """Stop the service and remove it."""
     home = Home.from_environment()
-    require_unmanaged(home, "hermes gateway uninstall", "services.hermes-agent.enable")
+    require_unmanaged(home, "hermes gateway uninstall", _OPTION, nix_line=f"{_OPTION} = false;")
     service = _service(is_system)
     service.uninstall()
     click.echo(f"Removed {service.name}; the state directory {home.root} stays.")
@@ -102,6 +130,7 @@ def uninstall(is_system: bool) -> None:
 def start(is_system: bool) -> None:
     """Start the installed service."""
     service = _service(is_system)
+    _require_own_service(service, "start")
     if not service.is_installed:
         raise GatewayError(
             "The gateway is not installed as a service",
@@ -116,6 +145,7 @@ def start(is_system: bool) -> None:
 def stop(is_system: bool) -> None:
     """Stop it; what is going on gets agent.restart_drain_timeout seconds."""
     service = _service(is_system)
+    _require_own_service(service, "stop")
     if service.is_installed and service.state() in ("active", "activating", "reloading"):
         service.control("stop")
     else:
@@ -188,6 +218,16 @@ def resume(platform: str) -> None:
     """Connect a paused platform again."""
     answer = ask_gateway(Home.from_environment(), "platform", action="resume", name=platform)
     click.echo("\n".join(answer["platforms"]))
+
+
+def _require_own_service(service: InstalledService, verb: str) -> None:
+    """A manager's unit would start again what is stopped here, and is not ours to start."""
+    manager = detect(service.home)
+    if manager is not None and not service.is_installed:
+        raise GatewayError(
+            f"The gateway is a service that is managed by {manager.name}",
+            remedy=f"On the machine itself: sudo systemctl {verb} hermes-agent",
+        )
 
 
 def _service(is_system: bool) -> InstalledService:
