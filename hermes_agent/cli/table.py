@@ -42,5 +42,6 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("import", "Restore a backup", module="import_"),
     _entry("completion", "Print completion code for bash, zsh or fish"),
     _entry("dev", "For developers: a scripted model server and more"),
+    _entry("update", "Show how this installation is brought up to date"),
     _entry("version", "Show the version"),
 )

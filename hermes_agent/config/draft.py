@@ -39,7 +39,12 @@ def open_draft(home: Home) -> Iterator[Draft]:
         ManagedError: The installation is managed.
         ConfigFileError: The file cannot be read; a broken one can.
     """
-    require_unmanaged(home, "hermes config edit", OPTION_PREFIX.removesuffix("."))
+    require_unmanaged(
+        home,
+        "hermes config edit",
+        OPTION_PREFIX.removesuffix("."),
+        nix_line=f"{OPTION_PREFIX}agent.max_turns = 60;  # any key of config.yaml",
+    )
     home.ensure()
     original = read_file(home.config_file)
     directory = Path(tempfile.mkdtemp(prefix="hermes-config-"))

@@ -149,7 +149,7 @@ def unset(home: Home, key: str) -> bool:
     if variable is not None:
         return unset_variable(home, variable)
     parts = parse_key(key)
-    _require_unmanaged(home, "hermes config unset", parts, None)
+    _require_unmanaged(home, "hermes config unset", parts, "lib.mkForce null;  # or take its line out")
     if not has(yaml_reader.read(home.config_file).data, parts):
         return False
 

@@ -255,7 +255,7 @@ def set_variable(home: Home, name: str, value: str) -> None:
         ConfigFileError: The file cannot be read.
         StoreUnwritableError: It cannot be written.
     """
-    require_unmanaged(home, f"hermes config set {name}", "services.hermes-agent.environmentFiles")
+    _require_unmanaged(home, f"hermes config set {name}", name)
     _require_allowed(name)
     if is_credential(name):
         value = value.strip()
@@ -278,8 +278,13 @@ def unset_variable(home: Home, name: str) -> bool:
         ConfigFileError: The file cannot be read.
         StoreUnwritableError: It cannot be written.
     """
-    require_unmanaged(home, f"hermes config unset {name}", "services.hermes-agent.environmentFiles")
+    _require_unmanaged(home, f"hermes config unset {name}", name)
     return _edit(home, name, None)
+
+
+def _require_unmanaged(home: Home, action: str, name: str) -> None:
+    line = f'services.hermes-agent.environmentFiles = [ "/run/secrets/hermes.env" ];  # with a line {name}=…'
+    require_unmanaged(home, action, "services.hermes-agent.environmentFiles", nix_line=line)
 
 
 def _require_allowed(name: str) -> None:

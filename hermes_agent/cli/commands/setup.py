@@ -17,7 +17,7 @@ from hermes_agent.cli.pickers.wizard import (
     test_request,
 )
 from hermes_agent.config.loader import LoadedConfig, load
-from hermes_agent.config.managed import require_unmanaged
+from hermes_agent.config.managed import OPTION_PREFIX, require_unmanaged
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import ConfigFileError, HermesError, ModelError, ProviderSetupError
 
@@ -42,7 +42,9 @@ def command(
     """
     invocation: Invocation = ctx.obj
     home = Home.from_environment()
-    require_unmanaged(home, "hermes setup")
+    option = f"{OPTION_PREFIX}model"
+    line = f'{option} = {{ provider = "openrouter"; default = "…"; }};  # its key: environmentFiles'
+    require_unmanaged(home, "hermes setup", option, nix_line=line)
     plan = Plan(_load(home, is_reset=is_reset), is_reset=is_reset and home.config_file.exists())
     if is_silent:
         _without_questions(plan, is_untested=is_untested)

@@ -11,7 +11,7 @@ import click
 
 from hermes_agent.app.container import App
 from hermes_agent.config.loader import load
-from hermes_agent.config.managed import require_unmanaged
+from hermes_agent.config.managed import OPTION_PREFIX, require_unmanaged
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.loading import load as load_late
@@ -119,7 +119,6 @@ def disable_command(names: tuple[str, ...]) -> None:
 
 def _switch(names: tuple[str, ...], *, is_enabled: bool) -> None:
     home = Home.from_environment()
-    require_unmanaged(home, f"hermes skills {'enable' if is_enabled else 'disable'}", "skills.disabled")
     library = _library()
     known = {skill.name for skill in library.discover().skills}
     if unknown := [name for name in names if name not in known]:
@@ -127,6 +126,10 @@ def _switch(names: tuple[str, ...], *, is_enabled: bool) -> None:
     disabled = [name for name in load(home).settings.skills.disabled if name not in names]
     if not is_enabled:
         disabled += [name for name in names if name not in disabled]
+    action = f"hermes skills {'enable' if is_enabled else 'disable'}"
+    option = f"{OPTION_PREFIX}skills.disabled"
+    line = f"{option} = {load_late('hermes_agent.config.casting:nix_value')(disabled)};"
+    require_unmanaged(home, action, option, nix_line=line)
     load_late("hermes_agent.config.editor:set_value")(home, "skills.disabled", disabled)
     click.echo(f"{'On' if is_enabled else 'Off'}: {', '.join(names)}. New sessions use it.")
 
