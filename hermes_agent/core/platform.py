@@ -72,6 +72,7 @@ class InboundMessage:
         reply_to_text: What that said, if the platform tells.
         is_edit: A new text of an earlier message; `message_id` is that one's id.
         sent_at: Unix time by the platform's clock; 0 if unknown.
+        context: What was said in a busy chat before it and was not for the bot, a line each: `name: text`.
     """
 
     platform: str
@@ -88,6 +89,7 @@ class InboundMessage:
     is_edit: bool = False
     sent_at: float = 0.0
     attachments: tuple[Attachment, ...] = ()
+    context: str = ""
 
     @property
     def address(self) -> ChatAddress:
