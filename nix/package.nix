@@ -21,7 +21,8 @@
   uv2nix,
   pyproject-build-systems,
   revision ? null,
-  dependencyGroups ? [ "all" ],
+  # What needs no choice; libraries of messaging platforms come by extraDependencyGroups.
+  dependencyGroups ? [ "anthropic" ],
   extraDependencyGroups ? [ ],
   extraPythonPackages ? [ ],
   nodePackage ? null,

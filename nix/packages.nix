@@ -9,15 +9,12 @@
     }:
     let
       hermes = (inputs.self.overlays.default pkgs pkgs).hermes-agent;
-      # `messaging` is an extra of its own once the platforms' libraries are.
-      groups = hermes.availableGroups;
-      has = lib.filter (group: lib.elem group groups);
     in
     {
       packages = {
         default = hermes;
-        messaging = hermes.override { extraDependencyGroups = has [ "messaging" ]; };
-        full = hermes.override { extraDependencyGroups = groups; };
+        messaging = hermes.override { extraDependencyGroups = [ "messaging" ]; };
+        full = hermes.override { extraDependencyGroups = hermes.availableGroups; };
         inherit (hermes) configKeys configSchema;
         options-doc = pkgs.callPackage ./options-doc.nix { inherit (inputs) self; };
       };

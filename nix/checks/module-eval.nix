@@ -98,6 +98,21 @@ let
         }
       ];
     }).config;
+  contained = of {
+    addToSystemPackages = true;
+    container = {
+      enable = true;
+      image = "debian:13";
+      extraVolumes = [ "/srv:/srv:ro" ];
+      extraOptions = [ "--memory=4g" ];
+      hostUsers = [ "alice" ];
+      sudo = false;
+      preserveLayer = false;
+    };
+  };
+  containerSpec = builtins.fromJSON (
+    builtins.unsafeDiscardStringContext contained.system.build.hermes-agent-container-specs.default
+  );
   plugin = pkgs.runCommand "one" { } "mkdir $out";
 
   cases = {
@@ -175,21 +190,62 @@ let
       && two.services.hermes-agent.instances.work.stateDir == "/var/lib/hermes-work"
       && two.users.users ? hermes-work;
     "a package without the extra that a setting needs fails and names the option" =
-      let
-        stripped = lib.recursiveUpdate self.packages.${linux}.default {
-          availableGroups = [ "telegram" ];
-          dependencyGroups = [ ];
-        };
-      in
-      says ''extraDependencyGroups = [ "telegram" ]'' (
+      says ''extraDependencyGroups = [ "discord" ]'' (failed (of { settings.platforms.discord.enabled = true; }))
+      &&
         failed (of {
-          package = stripped;
-          settings.platforms.telegram.enabled = true;
+          settings.platforms.discord.enabled = true;
+          extraDependencyGroups = [ "discord" ];
+        }) == [ ]
+      &&
+        failed (of {
+          settings.platforms.discord.enabled = true;
+          package = self.packages.${linux}.messaging;
+        }) == [ ];
+    "a container without its program fails" =
+      says "hermes-agent-container" (
+        failed (of {
+          container.enable = true;
+          package = lib.recursiveUpdate self.packages.${linux}.default { commands = [ "hermes" ]; };
         })
       );
-    "a container without its program fails" =
-      says "hermes-agent-container" (failed (of { container.enable = true; }))
-      || lib.elem "hermes-agent-container" plain.services.hermes-agent.package.commands;
+    "a bare container has no failed assertion, its engine and its unit" =
+      failed contained == [ ]
+      && contained.virtualisation.docker.enable
+      && (unitOf contained).requires == [ "docker.service" ]
+      && (unitOf contained).serviceConfig.Type == "notify"
+      && lib.hasSuffix " run" (unitOf contained).serviceConfig.ExecStart
+      && !((unitOf contained).serviceConfig ? User)
+      && !((unitOf contained).serviceConfig ? ProtectSystem);
+    "the container spec says what the options say" =
+      containerSpec.image == "debian:13"
+      && containerSpec.extra_volumes == [ "/srv:/srv:ro" ]
+      && containerSpec.extra_options == [ "--memory=4g" ]
+      && !containerSpec.sudo
+      && !containerSpec.preserve_layer
+      && containerSpec.name == "hermes-agent"
+      && containerSpec.state_directory == "/var/lib/hermes"
+      && containerSpec.drain_seconds == 180;
+    "a container's spec and activation agree" =
+      let
+        mode = (specOf contained).container_mode;
+      in
+      mode.container_name == containerSpec.name
+      && mode.backend == containerSpec.backend
+      && lib.hasInfix "container_name=${containerSpec.name}\n" contained.environment.etc."hermes-agent/container-mode/hermes-agent".text
+      && (specOf contained).host_users == [ "alice" ]
+      && lib.elem "hermes" contained.users.users.alice.extraGroups;
+    "podman brings its own engine" =
+      let
+        config = of {
+          container.enable = true;
+          container.backend = "podman";
+        };
+      in
+      config.virtualisation.podman.enable
+      && !config.virtualisation.docker.enable
+      && (unitOf config).requires == [ "podman.socket" ];
+    "the package is no part of a container's structure" =
+      lib.hasPrefix "/nix/store/" containerSpec.package && containerSpec.tools != containerSpec.package;
     "Home Manager gets a user service without hardening that needs root" =
       home.systemd.user.services.hermes-agent.Service.Type == "notify"
       && lib.elem "HERMES_HOME=/home/alice/.hermes" home.systemd.user.services.hermes-agent.Service.Environment

@@ -129,22 +129,42 @@ in
     );
 
     systemd.services = each (
-      { cfg, instance, ... }: mkIf (!cfg.container.enable) { "hermes-agent${instance.suffix}" = instance.unit; }
+      { cfg, instance, ... }:
+      {
+        "hermes-agent${instance.suffix}" = if cfg.container.enable then instance.containerUnit else instance.unit;
+      }
+    );
+
+    virtualisation = each (
+      { cfg, ... }: mkIf cfg.container.enable { ${cfg.container.backend}.enable = lib.mkDefault true; }
+    );
+
+    environment.etc = each (
+      { cfg, instance, ... }:
+      mkIf cfg.container.enable {
+        "hermes-agent/container${instance.suffix}.json".source = instance.containerSpec;
+        "hermes-agent/container-mode/hermes-agent${instance.suffix}".text = instance.containerMode;
+      }
     );
 
     # For tests and for `nix eval`: what would be put in place.
+    system.build.hermes-agent-container-specs = lib.listToAttrs (
+      map ({ name, instance, ... }: lib.nameValuePair (if name == "" then "default" else name) instance.containerSpecText) (
+        lib.filter ({ cfg, ... }: cfg.container.enable) all
+      )
+    );
     system.build.hermes-agent-specs = lib.listToAttrs (
       map ({ name, instance, ... }: lib.nameValuePair (if name == "" then "default" else name) instance.specText) all
     );
 
-    environment = mkMerge (
-      map (
-        { cfg, instance, ... }:
-        mkIf cfg.addToSystemPackages {
-          systemPackages = [ instance.package ];
-          variables.HERMES_HOME = instance.home;
-        }
-      ) all
+    environment.systemPackages = each (
+      { cfg, instance, ... }:
+      mkMerge [
+        (mkIf cfg.addToSystemPackages [ instance.package ])
+        # Knows its spec: `sudo hermes-agent-container plan`.
+        (mkIf cfg.container.enable [ (lib.hiPrio instance.containerCommand) ])
+      ]
     );
+    environment.variables = each ({ cfg, instance, ... }: mkIf cfg.addToSystemPackages { HERMES_HOME = instance.home; });
   };
 }

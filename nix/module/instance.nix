@@ -89,6 +89,70 @@ let
   spec = pkgs.writeText "hermes-agent${suffix}-activation.json" specText;
 
   activate = "${package}/bin/hermes-agent-activate --spec ${spec}";
+
+  containerName = "hermes-agent${suffix}";
+
+  # What the agent installs things with, from the store: a container's first start needs no network.
+  tools = pkgs.buildEnv {
+    name = "hermes-agent${suffix}-tools";
+    paths = cfg.extraPackages ++ [
+      pkgs.cacert
+      pkgs.git
+      pkgs.nodejs
+      pkgs.python312
+      pkgs.uv
+    ];
+    pathsToLink = [
+      "/bin"
+      "/etc/ssl"
+      "/lib/node_modules"
+      "/share"
+    ];
+    ignoreCollisions = true;
+  };
+
+  containerSpecText = builtins.toJSON {
+    version = 1;
+    instance = name;
+    inherit (cfg.container) backend image sudo;
+    name = containerName;
+    preserve_layer = cfg.container.preserveLayer;
+    extra_volumes = cfg.container.extraVolumes;
+    extra_options = cfg.container.extraOptions;
+    inherit (cfg) user group;
+    state_directory = cfg.stateDir;
+    inherit home;
+    working_directory = cfg.workingDirectory;
+    package = "${package}";
+    tools = "${tools}";
+    extra_roots = map (plugin: "${plugin}") cfg.extraPlugins;
+    arguments = cfg.extraArgs;
+    drain_seconds = settings.agent.restart_drain_timeout;
+  };
+
+  containerSpec = pkgs.writeText "hermes-agent${suffix}-container.json" containerSpecText;
+
+  # Secrets may be put in place by units of sops-nix or agenix; where there are none this means nothing.
+  common = {
+    description = "hermes-agent${lib.optionalString (name != "") " (${name})"}";
+    wantedBy = [ "multi-user.target" ];
+    wants = [ "network-online.target" ];
+    after = [
+      "network-online.target"
+      "sops-install-secrets.service"
+      "agenix-install-secrets.service"
+    ];
+  };
+  service = {
+    Type = "notify";
+    Restart = cfg.restart;
+    RestartSec = cfg.restartSec;
+    # `hermes gateway restart` and /restart end with 75.
+    RestartForceExitStatus = "75";
+    KillMode = "mixed";
+  }
+  // lib.optionalAttrs (cfg.watchdogSec > 0) { WatchdogSec = cfg.watchdogSec; };
+  drain = builtins.ceil settings.agent.restart_drain_timeout;
 in
 {
   inherit
@@ -100,20 +164,55 @@ in
     spec
     specText
     activate
+    containerSpec
+    containerSpecText
     ;
 
-  unit = {
-    description = "hermes-agent${lib.optionalString (name != "") " (${name})"}";
-    documentation = [ "https://github.com/NousResearch/hermes-agent" ];
-    wantedBy = [ "multi-user.target" ];
-    wants = [ "network-online.target" ];
-    # Secrets may be put in place by units of sops-nix or agenix; where there are none this means nothing.
-    after = [
-      "network-online.target"
-      "sops-install-secrets.service"
-      "agenix-install-secrets.service"
-    ]
-    ++ lib.optional cfg.hardening.allowDocker "docker.service";
+  containerCommand = pkgs.writeShellScriptBin "hermes-agent-container${suffix}" ''
+    exec ${package}/bin/hermes-agent-container --spec ${containerSpec} "$@"
+  '';
+
+  # What the host's `hermes` believes about the container: nobody in it can write this one.
+  containerMode = ''
+    home=${home}
+    backend=${cfg.container.backend}
+    container_name=${containerName}
+    exec_user=hermes
+    hermes_bin=/data/current-package/bin/hermes
+  '';
+
+  # Root keeps the container: whoever may use an engine is root anyway.
+  containerUnit =
+    let
+      engine = if cfg.container.backend == "docker" then "docker.service" else "podman.socket";
+    in
+    common
+    // {
+      after = common.after ++ [ engine ];
+      requires = [ engine ];
+      path = [ package ];
+      environment.HERMES_DEV = "1";
+      serviceConfig =
+        service
+        // {
+          NotifyAccess = "main";
+          UMask = "0022";
+          StateDirectory = "hermes-agent-container";
+          ExecStartPre = [ "${activate} --only-secrets" ];
+          ExecStart = "${package}/bin/hermes-agent-container --spec ${containerSpec} run";
+          ExecReload = [
+            "${activate} --only-secrets"
+            "${pkgs.coreutils}/bin/kill -HUP $MAINPID"
+          ];
+          # The first start may fetch an image; the program asks for more time while it does.
+          TimeoutStartSec = 300;
+          TimeoutStopSec = drain + 45;
+        }
+        // cfg.extraServiceConfig;
+    };
+
+  unit = common // {
+    after = common.after ++ lib.optional cfg.hardening.allowDocker "docker.service";
     path = [
       package
       pkgs.bash
@@ -132,8 +231,7 @@ in
       HERMES_MANAGED = "true";
       MESSAGING_CWD = cfg.workingDirectory;
     };
-    serviceConfig = {
-      Type = "notify";
+    serviceConfig = service // {
       User = cfg.user;
       Group = cfg.group;
       WorkingDirectory = cfg.workingDirectory;
@@ -145,16 +243,10 @@ in
         "+${activate} --only-secrets"
         "${pkgs.coreutils}/bin/kill -HUP $MAINPID"
       ];
-      Restart = cfg.restart;
-      RestartSec = cfg.restartSec;
-      # `hermes gateway restart` and /restart end with 75.
-      RestartForceExitStatus = "75";
-      KillMode = "mixed";
       TimeoutStartSec = 120;
-      TimeoutStopSec = builtins.ceil settings.agent.restart_drain_timeout + 30;
+      TimeoutStopSec = drain + 30;
       LoadCredential = lib.mapAttrsToList (variable: path: "${variable}:${path}") cfg.credentials;
     }
-    // lib.optionalAttrs (cfg.watchdogSec > 0) { WatchdogSec = cfg.watchdogSec; }
     // import ./hardening.nix { inherit lib cfg; }
     // cfg.extraServiceConfig;
   };
