@@ -170,6 +170,8 @@ class Capabilities:
         messages_per_second: Sends and edits to one chat, on average.
         burst: As many may follow each other at once.
         max_silence_seconds: A healthy connection has completed a poll or heartbeat within this time.
+        shows_progress: False where each message is a letter: tool progress and what the model says between
+            tools are not sent unless `display.platforms.<name>` asks for it.
     """
 
     max_text: int = 4096
@@ -181,6 +183,7 @@ class Capabilities:
     messages_per_second: float = 1.0
     burst: int = 3
     max_silence_seconds: float = 120.0
+    shows_progress: bool = True
 
 
 class Receiver(Protocol):
