@@ -39,7 +39,16 @@ from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 
 FORBIDDEN: Final = frozenset(
-    ("delegate_task", "clarify", "memory", "execute_code", "send_message", "cronjob", "skill_manage")
+    (
+        "delegate_task",
+        "clarify",
+        "memory",
+        "user_model",
+        "execute_code",
+        "send_message",
+        "cronjob",
+        "skill_manage",
+    )
 )
 """Tools no subagent has: they speak to people, outlive the job, or start further agents."""
 

@@ -117,7 +117,7 @@ class Session:
             principal=parts.principal,
             history=lambda: self._messages,
         )
-        self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.add_note)
+        self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.notify)
         self.subagents: Subagents | None = None
         """Who does parts of the job; None if nobody may."""
         self.context_files = ContextFiles(parts.environment)
@@ -129,6 +129,8 @@ class Session:
         self.on_news: Callable[[str], None] | None = None
         """Shows people a line between runs; without it lines wait for the next run."""
         self._news: list[str] = []
+        self.on_notify: Callable[[], None] | None = None
+        """Called when the agent was told something it had asked for (a process has ended)."""
         self._background: set[asyncio.Task[None]] = set()
         self._run: Run | None = None
         self._is_closed = False
@@ -287,6 +289,17 @@ class Session:
     def add_note(self, text: str) -> None:
         """Tell the agent something with the next message it gets (never rewrites the prefix)."""
         self._notes.append(text)
+
+    def notify(self, text: str) -> None:
+        """Tell the agent something that it asked to be told, with the next message it gets."""
+        self.add_note(text)
+        if self.on_notify is not None:
+            self.on_notify()
+
+    @property
+    def has_notes(self) -> bool:
+        """Something waits to be told to the agent."""
+        return bool(self._notes)
 
     def with_notes(self, message: UserMessage) -> UserMessage:
         """The message with all pending notes in front."""
@@ -493,6 +506,11 @@ class Session:
             if isinstance(message, UserMessage) and _without_notes(message):
                 return index
         return None
+
+    def last_input(self) -> str:
+        """The newest thing the person said, without what the program added; empty if there is none."""
+        index = self._last_exchange()
+        return "" if index is None else _without_notes(self._messages[index])
 
     def last_answer(self) -> str:
         """The newest visible text of the assistant."""

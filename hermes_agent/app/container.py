@@ -52,6 +52,7 @@ class App:
         self._store_opening = asyncio.Lock()
         self._service: AgentService | None = None
         self._learning: Learning | None = None
+        self._left_learnings: list[Learning] = []
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
         self.mcp = McpServers(self.home, lambda: self.config, lambda: self.redactor, self._sampling_model)
@@ -111,7 +112,7 @@ class App:
                 late_tools=self._late_tools,
                 mcp=self.mcp,
                 prompt_sections=self.learning.prompt_sections,
-                run_observers=(self.learning.reviewer.observe,),
+                run_observers=self.learning.observers,
             )
             self._service = AgentService(self.settings, ports)
             await self.mcp.start()
@@ -202,6 +203,7 @@ class App:
             web=web_ports(self),
             memory=self.learning.memory if self.learning.has_memory else None,
             skills=self.learning.skills,
+            user_model=self.learning.external,
         )
         own = build_tools(toolsets, self.settings, self.home, self.redactor, services)
         return (*own, *self.mcp.tools(toolsets))
@@ -265,6 +267,8 @@ class App:
         self.environ = config.environ
         self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
         self._service = None
+        if self._learning is not None:  # sessions that are open go on with it
+            self._left_learnings.append(self._learning)
         self._learning = None
 
     async def aclose(self) -> None:
@@ -272,8 +276,8 @@ class App:
         for session in self._sessions:
             await session.aclose()
         self._sessions.clear()
-        if self._learning is not None:
-            await self._learning.aclose()
+        for learning in (*self._left_learnings, *([self._learning] if self._learning is not None else ())):
+            await learning.aclose()
         await self.mcp.aclose()
         for model in self._auxiliary.values():
             await model.aclose()

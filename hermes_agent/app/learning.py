@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from hermes_agent.agent.review import Reviewer
 from hermes_agent.agent.service import PromptScope, PromptSections
+from hermes_agent.agent.session import Session
+from hermes_agent.app.external_memory import ExchangeObserver, external_section, open_external
 from hermes_agent.config.environ import Environ
 from hermes_agent.config.paths import Home
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import HermesError
+from hermes_agent.core.events import RunFinished
 from hermes_agent.core.loading import load
 from hermes_agent.core.redaction import Redactor
 from hermes_agent.core.session import SessionStore
@@ -60,6 +63,8 @@ class Learning:
             home, settings.memory, redactor.redact
         )
         self.skills = make_skills(home, settings, environ, redactor)
+        self.external = open_external(home, settings, environ, redactor)
+        """The external memory service; None if there is none."""
         self.reviewer = Reviewer(
             memory_every=settings.memory.nudge_interval, skills_every=settings.skills.creation_nudge_interval
         )
@@ -76,7 +81,14 @@ class Learning:
         offered = frozenset(name for name, tools in toolsets.items() if scope.tools & set(tools))
         index = await self.skills.index(tools=scope.tools, toolsets=offered)
         memory, warnings = await self.memory.snapshot(scope.principal) if self.has_memory else ("", ())
-        return PromptSections([index.text, memory], [*index.warnings, *warnings])
+        model, doubts = await external_section(self.external, scope.principal)
+        return PromptSections([index.text, memory, model], [*index.warnings, *warnings, *doubts])
+
+    @property
+    def observers(self) -> Sequence[Callable[[Session, RunFinished], None]]:
+        """Who is told about finished runs."""
+        others = () if self.external is None else (ExchangeObserver(self.external).observe,)
+        return (self.reviewer.observe, *others)
 
     def curator(self) -> Curator:
         """Looks after the agent's own skills."""
@@ -118,6 +130,8 @@ class Learning:
         task, self._curating = self._curating, None
         if task is not None:
             await task
+        if self.external is not None:
+            await self.external.aclose()
 
 
 def make_skills(home: Home, settings: Settings, environ: Environ, redactor: Redactor) -> FileSkills:

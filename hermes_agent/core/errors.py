@@ -39,6 +39,7 @@ traceback (unless the user asked for one with ``--debug``).
     │   ├── ToolDeniedError                  refused by policy or by the user
     │   └── ToolTimeoutError
     ├── ExecutionError              exit 6   a command environment (Docker, SSH …) is unavailable
+    ├── MemoryServiceError          exit 1   an external memory service does not do what it should
     ├── PlatformError               exit 1   a messaging platform
     │   ├── NotReadyError                    it cannot be reached now; tried again later
     │   ├── AuthFailedError                  it refuses the credential; tried again after a reload
@@ -274,6 +275,19 @@ class ExecutionError(HermesError):
     """An environment that runs commands (Docker, SSH …) is unavailable."""
 
     exit_code = 6
+
+
+class MemoryServiceError(HermesError):
+    """An external memory service failed.
+
+    `is_final`: it refused this very request and always will; otherwise it is worth trying again later.
+    """
+
+    def __init__(
+        self, message: str, *, why: str | None = None, remedy: str | None = None, is_final: bool = False
+    ) -> None:
+        super().__init__(message, why=why, remedy=remedy)
+        self.is_final = is_final
 
 
 class PlatformError(HermesError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
 
 MemoryTarget: TypeAlias = Literal["memory", "user"]
 """`memory`: facts about the work and the place. `user`: what is known of the person."""
@@ -102,17 +103,70 @@ class Memory(Protocol):
         ...
 
 
-class MemoryProvider(Protocol):
-    """An external memory service, beside the files. A plug-in implements it; none is shipped."""
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a person said and what the agent answered, for an external memory service.
 
-    async def recall(self, query: str, *, principal: str) -> str:
-        """What the service knows that helps with this input; empty if nothing."""
+    Attributes:
+        id: Names the exchange for good.
+        at: Unix time.
+        is_retry: An earlier try may have succeeded without our knowing.
+    """
+
+    id: str
+    session_id: str
+    principal: str
+    said: str
+    answered: str
+    at: float
+    is_retry: bool = False
+
+
+class MemoryProvider(Protocol):
+    """An external memory service, beside the files. It runs on an event loop of its own.
+
+    Raises `MemoryServiceError` for whatever goes wrong. Callers limit the time of every call.
+    """
+
+    async def profile(self, principal: str) -> str:
+        """What the service knows of a person, for the prompt of new sessions; empty if nothing."""
         ...
 
-    async def observe(self, session_id: str, *, principal: str, said: str, answered: str) -> None:
-        """Learn from a finished exchange. Must not raise."""
+    async def recall(self, query: str, *, principal: str) -> str:
+        """An answer to a question about the person; empty if the service knows none."""
+        ...
+
+    async def observe(self, exchange: Exchange) -> None:
+        """Learn from a finished exchange. Returns when the service has it for good."""
         ...
 
     async def aclose(self) -> None:
-        """Finish pending work. Safe to call twice."""
+        """Let go of connections. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSetup:
+    """What a provider is made from.
+
+    Attributes:
+        options: `memory.provider_options`.
+        variable: Looks up an environment variable (also from `.env`).
+        folder: A place for files of its own; not made yet.
+    """
+
+    options: Mapping[str, Any]
+    variable: Callable[[str], str | None]
+    folder: Path
+
+
+ProviderFactory: TypeAlias = Callable[[ProviderSetup], MemoryProvider]
+"""Makes a provider without connecting; raises `ConfigError` if it is not set up."""
+
+
+class UserModel(Protocol):
+    """What tools may ask of an external memory service."""
+
+    async def recall(self, query: str, principal: str) -> str:
+        """An answer to a question about a person. Raises `MemoryServiceError`, in good time."""
         ...

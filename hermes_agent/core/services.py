@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hermes_agent.core.jobs import JobDesk
-from hermes_agent.core.memory import Memory
+from hermes_agent.core.memory import Memory, UserModel
 from hermes_agent.core.session import SessionStore
 from hermes_agent.core.skills import Skills
 from hermes_agent.core.web import WebPorts
@@ -21,6 +21,7 @@ class ToolServices:
         skills: Folders of instructions (`skills_list`, `skill_view`, `skill_manage`).
         jobs: Scheduled jobs (`cronjob`).
         web: Keys and limits of the web (`web_search`, `web_extract`).
+        user_model: An external memory service (`user_model`).
     """
 
     sessions: SessionStore | None = None
@@ -28,3 +29,4 @@ class ToolServices:
     skills: Skills | None = None
     jobs: JobDesk | None = None
     web: WebPorts | None = None
+    user_model: UserModel | None = None

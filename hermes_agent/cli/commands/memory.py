@@ -9,6 +9,7 @@ from dataclasses import asdict
 import click
 
 from hermes_agent.app.container import App
+from hermes_agent.cli.commands.memory_service import ask_command, off_command, setup_command, status_command
 from hermes_agent.core.memory import OWNER, MemoryChange, MemoryTarget
 from hermes_agent.memory.files import FILE_NAMES
 from hermes_agent.memory.format import one_line
@@ -142,6 +143,10 @@ def reject_command(ids: tuple[str, ...]) -> None:
         memory.queue.get(identifier)
         memory.queue.drop(identifier)
         click.echo(f"Rejected {identifier}.")
+
+
+for _command in (status_command, setup_command, off_command, ask_command):
+    command.add_command(_command)
 
 
 def _target(about_user: bool) -> MemoryTarget:

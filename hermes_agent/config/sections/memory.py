@@ -1,6 +1,6 @@
 """`memory`: what is remembered from one conversation to the next."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -27,4 +27,6 @@ class MemorySettings(Section):
     owners: list[str] = Field(default_factory=list)
     """Chat accounts that share the memory of the command line: `telegram:12345`. Others have their own."""
     provider: str = ""
-    """External memory service; empty uses the files only."""
+    """External memory service beside the files: `honcho`, or a plug-in's name; empty uses none."""
+    provider_options: dict[str, Any] = Field(default_factory=dict)
+    """What the service is told: for Honcho `url`, `workspace`, `peer`, `agent_peer`, `reasoning_level`."""
