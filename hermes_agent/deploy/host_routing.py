@@ -3,7 +3,8 @@
 The activation of a container writes `.container-mode` into the home; every `hermes` command on the host
 is then run inside, with its arguments as they are. Standard library only: this is part of the fast door.
 The file is believed only if root owns it and nobody else may write it, because the agent can write the
-directory around it.
+directory around it. An agent that may be root in its container can do even that, so what the system's
+own configuration says in /etc/hermes-agent/container-mode comes first: no container reaches that place.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _SETTLING_SECONDS = 120
 _FORWARDED = ("TERM", "COLORTERM", "LANG", "LC_ALL")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLACES = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
+_DECLARED = "etc/hermes-agent/container-mode"
+"""Directory of the host with one file for each container: the lines of `.container-mode`, and `home=`."""
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
@@ -74,7 +77,7 @@ def route(marker: str, args: Sequence[str], environ: Mapping[str, str], *, root:
         marker: Path of `.container-mode`, which exists.
         args: Arguments without the program name, handed over as they are.
         environ: The process environment.
-        root: Where to look for the signs of a container.
+        root: Where to look for the signs of a container, and for /etc.
 
     Returns:
         None if the command belongs here: inside a container already, or `HERMES_DEV=1`. Otherwise the
@@ -83,7 +86,7 @@ def route(marker: str, args: Sequence[str], environ: Mapping[str, str], *, root:
     if environ.get("HERMES_DEV") == "1" or is_inside(environ, root):
         return None
     try:
-        mode = read_mode(marker)
+        mode = read_declared(os.path.dirname(marker), root) or read_mode(marker)  # noqa: PTH120
         command = _wait(mode, environ)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -116,6 +119,25 @@ def is_inside(environ: Mapping[str, str], root: str = "/") -> bool:
     return False
 
 
+def read_declared(home: str, root: str = "/") -> ContainerMode | None:
+    """What the host's own configuration says about the container of a home; None if it says nothing."""
+    place = root + _DECLARED
+    try:
+        names = sorted(os.listdir(place))  # noqa: PTH208
+    except OSError:
+        return None
+    for name in names:
+        try:
+            with open(f"{place}/{name}", "rb") as file:  # noqa: PTH123
+                text = file.read(4096).decode("utf-8", "replace")
+        except OSError:
+            continue
+        values = _values(text)
+        if values.get("home") and os.path.realpath(values["home"]) == os.path.realpath(home):
+            return _mode(values, f"{place}/{name}")
+    return None
+
+
 def read_mode(marker: str) -> ContainerMode:
     """Read `.container-mode`.
 
@@ -135,14 +157,23 @@ def read_mode(marker: str) -> ContainerMode:
                 f"{_ACTIVATE_AGAIN}"
             )
         text = file.read(4096).decode("utf-8", "replace")
+    return _mode(_values(text), marker)
+
+
+def _values(text: str) -> dict[str, str]:
+    """The `name=value` lines of a text."""
     values = {}
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and not name.startswith("#"):
             values[name.strip()] = value.strip()
+    return values
+
+
+def _mode(values: Mapping[str, str], source: str) -> ContainerMode:
     mode = ContainerMode(**{name: values[name] for name in ContainerMode.__slots__ if values.get(name)})
     if not mode.is_possible():
-        raise RoutingProblem(f"{marker} does not describe a container\n{_ACTIVATE_AGAIN}")
+        raise RoutingProblem(f"{source} does not describe a container\n{_ACTIVATE_AGAIN}")
     return mode
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the marker has to bel
 ROUTE = """
 import os, sys
 from hermes_agent.deploy.host_routing import route
-code = route(os.environ["HERMES_HOME"] + "/.container-mode", sys.argv[1:], os.environ, root="/nonexistent/")
+code = route(os.environ["HERMES_HOME"] + "/.container-mode", sys.argv[1:], os.environ, root=os.environ["ROOT"])
 print("here")
 sys.exit(code)
 """
@@ -57,6 +57,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "HERMES_HOME": str(home),
         "PATH": f"{home.parent / 'bin'}:{os.environ['PATH']}",
         "LOG": str(home.parent / "log"),
+        "ROOT": f"{home.parent}/root/",
         "DOCKER_HOST": "unix:///nonexistent",
         "LANG": "C.UTF-8",
         **more,
@@ -89,6 +90,21 @@ def test_every_command_goes_into_the_container_as_it_was_typed(home: Path):
 def test_even_the_version_is_that_of_the_container(home: Path):
     assert hermes(home, "--version").returncode == 0
     assert (home.parent / "log").read_text().endswith("bin/hermes --version\n")
+
+
+def test_what_the_host_declares_beats_what_a_root_in_the_container_wrote(home: Path):
+    declared = home.parent / "root/etc/hermes-agent/container-mode"
+    declared.mkdir(parents=True)
+    (declared / "another").write_text(f"home={home.parent}/other\ncontainer_name=other\n")
+    (declared / "hermes-agent").write_text(f"home={home}\ncontainer_name=declared\nexec_user=hermes\n")
+    link = home.parent / "link"
+    link.symlink_to(home)
+    (home / ".container-mode").write_text("container_name=victim\nexec_user=root\nhermes_bin=/bin/sh\n")
+    assert hermes(link, "config").returncode == 0
+    calls = (home.parent / "log").read_text()
+    assert "-u hermes" in calls
+    assert "declared /data/current-package/bin/hermes config" in calls
+    assert "victim" not in calls
 
 
 def test_hermes_dev_stays_on_the_host(home: Path):
