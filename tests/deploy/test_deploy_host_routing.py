@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the marker has to bel
 ROUTE = """
 import os, sys
 from hermes_agent.deploy.host_routing import route
-code = route(os.environ["HERMES_HOME"] + "/.container-mode", sys.argv[1:], os.environ, root=os.environ["ROOT"])
+marker = os.environ["HERMES_HOME"] + "/.container-mode"
+code = route(marker, sys.argv[1:], os.environ, root=os.environ["ROOT"])
 print("here")
 sys.exit(code)
 """
