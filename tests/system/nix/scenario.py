@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 UNIT = "hermes-agent.service"
@@ -154,6 +155,8 @@ def steps() -> None:
     systemctl("start", UNIT)
     until("the start", ready)
 
+    drain()
+
     text = subprocess.run(
         ["systemd-analyze", "security", UNIT, "--no-pager"], capture_output=True, text=True, check=False
     ).stdout
@@ -170,6 +173,22 @@ def steps() -> None:
     until("the refusal", lambda: "symbolic link" in journal())
     check("a link in place of .env is not followed", not Path("/etc/hermes-stolen").exists())
     print("all steps done")
+
+
+def drain() -> None:
+    """A run that is going on gets its time when the unit is stopped."""
+    started = Path("/var/lib/hermes/workspace/started")
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(ask, f"run: touch {started}; sleep 4; echo finished")
+        until("the run", started.exists)
+        began = time.monotonic()
+        systemctl("stop", UNIT)
+        took = time.monotonic() - began
+        check("a running answer is waited for", "finished" in answer.result(), answer.result())
+    check("no longer than it takes", took < 15, took)
+    check("and the stop is a good one", show("Result") == "success", show("Result"))
+    systemctl("start", UNIT)
+    until("the start after it", ready)
 
 
 def journal() -> str:
