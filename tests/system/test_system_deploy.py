@@ -196,6 +196,64 @@ def test_the_marker_leaves_with_the_mode(base: Path):
     assert not (base / "state/.hermes/.container-mode").exists()
 
 
+@pytest.fixture
+def alice(base: Path) -> Iterator[pwd.struct_passwd]:
+    """A person on this machine, with a home of her own."""
+    name = f"hermes-t-{os.getpid()}"
+    subprocess.run(["useradd", "-m", "-d", str(base / "alice"), name], check=True, capture_output=True)
+    yield pwd.getpwnam(name)
+    subprocess.run(["userdel", name], check=True, capture_output=True)
+
+
+def test_a_host_user_gets_a_link_to_the_home_and_loses_it_with_the_mode(
+    base: Path, alice: pwd.struct_passwd
+) -> None:
+    link = base / "alice/.hermes"
+    link.mkdir()
+    (link / "config.yaml").write_text("mine: true\n")
+    os.chown(link, alice.pw_uid, alice.pw_gid)
+    outcome = activate(base, container_mode={}, host_users=[alice.pw_name])
+    assert outcome.returncode == 0, outcome.stderr
+    assert link.readlink() == base / "state/.hermes"
+    assert link.lstat().st_uid == alice.pw_uid, "made as that user, not as root"
+    (kept,) = (base / "alice").glob(".hermes.bak.*")
+    assert (kept / "config.yaml").read_text() == "mine: true\n"
+    assert str(kept) in outcome.stdout
+    assert activate(base, container_mode={}, host_users=[alice.pw_name]).stdout == ""
+    assert activate(base, host_users=[alice.pw_name]).returncode == 0
+    assert not link.is_symlink()
+    assert kept.exists()
+
+
+def test_a_link_that_leads_elsewhere_is_left_alone_and_named(base: Path, alice: pwd.struct_passwd) -> None:
+    link = base / "alice/.hermes"
+    link.symlink_to("/srv/somewhere")
+    outcome = activate(base, container_mode={}, host_users=[alice.pw_name])
+    assert outcome.returncode == 0
+    assert f"{link} leads to /srv/somewhere" in outcome.stderr
+    assert activate(base, host_users=[alice.pw_name]).returncode == 0
+    assert str(link.readlink()) == "/srv/somewhere"
+
+
+def test_a_host_user_that_does_not_exist_is_named_and_the_others_get_theirs(
+    base: Path, alice: pwd.struct_passwd
+) -> None:
+    outcome = activate(base, container_mode={}, host_users=["hermes-nobody-has-this-name", alice.pw_name])
+    assert outcome.returncode == 1
+    assert "hermes-nobody-has-this-name" in outcome.stderr
+    assert (base / "alice/.hermes").readlink() == base / "state/.hermes"
+
+
+def test_a_home_of_a_host_user_that_leads_to_root_gets_nothing(base: Path, alice: pwd.struct_passwd) -> None:
+    (base / "roots").mkdir(mode=0o755)
+    (base / "alice").rename(base / "moved")
+    (base / "alice").symlink_to(base / "roots")
+    outcome = activate(base, container_mode={}, host_users=[alice.pw_name])
+    assert outcome.returncode == 1
+    assert "Cannot link" in outcome.stderr
+    assert list((base / "roots").iterdir()) == []
+
+
 def test_a_user_that_does_not_exist_stops_before_anything_is_made(base: Path):
     outcome = activate(base, user="hermes-nobody-has-this-name")
     assert outcome.returncode == 3
