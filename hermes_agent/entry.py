@@ -75,9 +75,14 @@ def _route(marker: str, args: list[str]) -> int | None:
     return code
 
 
-def acp(argv: list[str] | None = None) -> int:
-    """Run `hermes acp`: the command `hermes-acp`, which editors start."""
-    return main(["acp", *(sys.argv[1:] if argv is None else argv)])
+def acp() -> int:
+    """The command `hermes-acp`, which editors start: says that this version does not speak their protocol."""
+    print(
+        "hermes-acp: this version does not speak the Agent Client Protocol yet.\n"
+        "An editor that speaks MCP can use: hermes mcp serve",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _flushed(code: int) -> int:
