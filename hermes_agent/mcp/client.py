@@ -7,18 +7,12 @@ one malformed tool does not hide the others, and server requests reach the perso
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import mcp_types as types
-from mcp.client.session import ClientRequestContext, ClientSession, IncomingMessage
-from mcp.client.subscriptions import SubscriptionLost, listen
-from mcp.shared.dispatcher import CallOptions
+from mcp.client.session import ClientRequestContext, ClientSession
 from mcp.shared.exceptions import MCPError
-from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,21 +20,20 @@ from hermes_agent import __version__
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.core.tool import ToolContext, ToolResult
 from hermes_agent.mcp import content
+from hermes_agent.mcp.calls import Call, CallsUnderWay
 from hermes_agent.mcp.catalogue import Catalogue, RemoteTool
 from hermes_agent.mcp.deadline import Deadline
+from hermes_agent.mcp.dispatcher import SiftingDispatcher
 from hermes_agent.mcp.errors import McpConnectionLostError, McpError, McpRequestError
-from hermes_agent.mcp.listing import Rejected, sift, sift_content
-from hermes_agent.mcp.ports import McpPorts, ServerAuth
+from hermes_agent.mcp.listing import Rejected
+from hermes_agent.mcp.news import ServerNews
+from hermes_agent.mcp.ports import McpPorts
 from hermes_agent.mcp.requests import ServerRequests
-from hermes_agent.mcp.transports import Link, Refusal, TransportName, open_link
+from hermes_agent.mcp.sse import REFUSED, SESSION_GONE
+from hermes_agent.mcp.transports import Link
 
 MAX_PAGES = 200
 MAX_INPUT_ROUNDS = 10
-SESSION_GONE = "Session terminated"
-"""What the SDK makes of 404 within a session."""
-
-_log = logging.getLogger(__name__)
-_LEVELS = {"debug": 10, "info": 20, "notice": 20, "warning": 30, "error": 40}
 
 ResultT = TypeVar("ResultT")
 PageT = TypeVar("PageT")
@@ -56,45 +49,6 @@ _PROMPT: TypeAdapter[types.GetPromptResult | types.InputRequiredResult] = TypeAd
 )
 
 
-class _Dispatcher(JSONRPCDispatcher):
-    """Takes out of lists and results what does not fit the protocol, and tells when the stream ended."""
-
-    def __init__(
-        self, link: Link, rejected: Rejected, version: Callable[[], str | None], on_end: Callable[[], None]
-    ) -> None:
-        super().__init__(link.read_stream, link.write_stream)
-        self._version = version
-        self._rejected = rejected
-        self._on_end = on_end
-
-    async def run(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            await super().run(*args, **kwargs)
-        finally:
-            self._on_end()
-
-    async def send_raw_request(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        opts: CallOptions | None = None,
-        *,
-        _related_request_id: types.RequestId | None = None,
-    ) -> dict[str, Any]:
-        raw = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
-        if method == "tools/list":
-            return sift(raw, self._rejected, self._version() or "")
-        return sift_content(raw) if method == "tools/call" else raw
-
-
-@dataclass(eq=False)
-class _Call:
-    """A call that is going on, and who waits for it."""
-
-    context: ToolContext | None
-    deadline: Deadline
-
-
 class ServerClient:
     """A connected server. Methods raise `McpError`."""
 
@@ -102,40 +56,29 @@ class ServerClient:
         self.name = name
         self.catalogue = Catalogue()
         self.ended = asyncio.Event()
-        self.on_changed: Callable[[], None] = lambda: None
-        """Called when the server says that its tools changed."""
+        self.news = ServerNews(name)
         self.refusal = link.refusal
         self._settings = settings
         self._link = link
-        self._calls: list[_Call] = []
+        self._calls = CallsUnderWay()
         self._rejected: Rejected = {}
-        self._requests = ServerRequests(name, settings.sampling, ports)
-        self._log = logging.getLogger(f"hermes_agent.mcp.server.{name}")
+        self._requests = ServerRequests(name, settings, ports)
         self.session = ClientSession(
-            dispatcher=_Dispatcher(
+            dispatcher=SiftingDispatcher(
                 link, self._rejected, lambda: self.session.protocol_version, self.ended.set
             ),
             sampling_callback=self._sample if self._requests.can_sample else None,
             sampling_capabilities=types.SamplingCapability(tools=types.SamplingToolsCapability()),
             elicitation_callback=self._elicit,
             list_roots_callback=self._list_roots,
-            logging_callback=self._on_log,
-            message_handler=self._on_message,
+            logging_callback=self.news.on_log,
+            message_handler=self.news.on_message,
             client_info=types.Implementation(name="hermes-agent", version=__version__),
         )
 
     def is_alive(self) -> bool:
         """False if the session is over or the server's program has ended."""
         return not self.ended.is_set() and self._link.is_alive
-
-    async def begin(self) -> None:
-        """Agree on a protocol version and learn what the server offers.
-
-        Raises:
-            MCPError: The server refused.
-        """
-        await _negotiate(self.session)
-        await self.refresh()
 
     async def refresh(self) -> Catalogue:
         """Ask again what the server offers."""
@@ -162,10 +105,10 @@ class ServerClient:
         """Call a tool and wait for its result."""
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
 
-        async def send(answers: _Answers) -> types.CallToolResult | types.InputRequiredResult:
-            own = params.model_copy(update=answers.fields)
+        async def send(call: Call) -> types.CallToolResult | types.InputRequiredResult:
+            own = params.model_copy(update=call.fields)
             return await self.session.send_request(
-                types.CallToolRequest(params=own), _CALL, progress_callback=answers.progress
+                types.CallToolRequest(params=own), _CALL, progress_callback=call.progress
             )
 
         return content.from_call(await self._call(tool, context, send))
@@ -174,18 +117,20 @@ class ServerClient:
         """Read a resource."""
         params = types.ReadResourceRequestParams(uri=uri)
 
-        async def send(answers: _Answers) -> types.ReadResourceResult | types.InputRequiredResult:
-            own = params.model_copy(update=answers.fields)
+        async def send(call: Call) -> types.ReadResourceResult | types.InputRequiredResult:
+            own = params.model_copy(update=call.fields)
             return await self.session.send_request(types.ReadResourceRequest(params=own), _READ)
 
-        return content.from_resource(await self._call(uri, context, send))
+        result = await self._call(uri, context, send)
+        self.news.watch(self.session, uri, context)
+        return content.from_resource(result)
 
     async def get_prompt(self, prompt: str, arguments: dict[str, str], context: ToolContext) -> ToolResult:
         """Fill in a prompt."""
         params = types.GetPromptRequestParams(name=prompt, arguments=arguments)
 
-        async def send(answers: _Answers) -> types.GetPromptResult | types.InputRequiredResult:
-            own = params.model_copy(update=answers.fields)
+        async def send(call: Call) -> types.GetPromptResult | types.InputRequiredResult:
+            own = params.model_copy(update=call.fields)
             return await self.session.send_request(types.GetPromptRequest(params=own), _PROMPT)
 
         return content.from_prompt(await self._call(prompt, context, send))
@@ -194,7 +139,7 @@ class ServerClient:
         """All resources and templates."""
         session = self.session
 
-        async def send(_answers: _Answers) -> ToolResult:
+        async def send(_call: Call) -> ToolResult:
             resources = await self._pages(
                 lambda params: session.list_resources(params=params), lambda page: page.resources
             )
@@ -213,7 +158,7 @@ class ServerClient:
         """All prompts."""
         session = self.session
 
-        async def send(_answers: _Answers) -> ToolResult:
+        async def send(_call: Call) -> ToolResult:
             found = await self._pages(
                 lambda params: session.list_prompts(params=params), lambda page: page.prompts
             )
@@ -242,16 +187,16 @@ class ServerClient:
         self,
         what: str,
         context: ToolContext,
-        send: Callable[[_Answers], Awaitable[ResultT | types.InputRequiredResult]],
+        send: Callable[[Call], Awaitable[ResultT | types.InputRequiredResult]],
     ) -> ResultT:
         """Send, answer what the server wants to know first, and put errors into our words."""
         deadline = Deadline(self._settings.timeout)
-        call = _Call(context, deadline)
-        answers = _Answers(call)
+        call = Call(context, deadline)
         try:
             async with deadline.running():
-                with self._active(call):
-                    return await self._rounds(call, answers, send)
+                with self._calls.running(call):
+                    await self._tell_roots(context)
+                    return await self._rounds(call, send)
         except TimeoutError as error:
             raise McpRequestError(
                 self.name,
@@ -268,34 +213,39 @@ class ServerClient:
                 why=str(error)[:500],
             ) from error
 
+    async def _tell_roots(self, context: ToolContext) -> None:
+        """The directory that the session works in may be another one than at its last call."""
+        is_told = self.session.protocol_version not in MODERN_PROTOCOL_VERSIONS
+        if is_told and self._requests.has_new_roots(context):
+            await self.session.send_notification(types.RootsListChangedNotification())
+
     async def _rounds(
         self,
-        call: _Call,
-        answers: _Answers,
-        send: Callable[[_Answers], Awaitable[ResultT | types.InputRequiredResult]],
+        call: Call,
+        send: Callable[[Call], Awaitable[ResultT | types.InputRequiredResult]],
     ) -> ResultT:
         for _ in range(MAX_INPUT_ROUNDS):
             try:
-                result = await send(answers)
+                result = await send(call)
             except MCPError as error:
-                if error.code != types.URL_ELICITATION_REQUIRED or answers.has_opened_urls:
+                if error.code != types.URL_ELICITATION_REQUIRED or call.has_opened_urls:
                     raise
-                answers.has_opened_urls = True
+                call.has_opened_urls = True
                 if not await self._open_urls(call, error):
                     raise
                 continue
             if not isinstance(result, types.InputRequiredResult):
                 return result
-            answers.fields = {"request_state": result.request_state, "input_responses": None}
+            call.fields = {"request_state": result.request_state, "input_responses": None}
             if result.input_requests:
-                answers.fields["input_responses"] = {
+                call.fields["input_responses"] = {
                     key: await self._answer(request, call) for key, request in result.input_requests.items()
                 }
             else:
                 await asyncio.sleep(0.1)  # the server only wants to be asked again
         raise McpRequestError(self.name, f"MCP server {self.name!r} went on asking for input without an end")
 
-    async def _answer(self, request: types.InputRequest, call: _Call) -> types.InputResponse:
+    async def _answer(self, request: types.InputRequest, call: Call) -> types.InputResponse:
         with call.deadline.paused():
             answer: types.InputResponse | types.ErrorData
             if isinstance(request, types.ElicitRequest):
@@ -308,7 +258,7 @@ class ServerClient:
             raise MCPError.from_error_data(answer)
         return answer
 
-    async def _open_urls(self, call: _Call, error: MCPError) -> bool:
+    async def _open_urls(self, call: Call, error: MCPError) -> bool:
         """The server wants pages visited before it answers. False if the person did not."""
         asked = (error.data or {}).get("elicitations", []) if isinstance(error.data, dict) else []
         if not asked:
@@ -329,42 +279,19 @@ class ServerClient:
                 f"MCP server {self.name!r} went away during the call; it may have had effects",
                 why=self._link.last_words,
             )
-        status = f" (HTTP {self.refusal.status})" if error.message.startswith("Server returned") else ""
+        status = f" (HTTP {self.refusal.status})" if error.message.startswith(REFUSED) else ""
         return McpRequestError(
             self.name, f"MCP server {self.name!r}: {error.message}{status}", code=error.code
         )
 
     # -- what the server asks of us
 
-    @contextmanager
-    def _active(self, call: _Call) -> Iterator[None]:
-        self._calls.append(call)
-        try:
-            yield
-        finally:
-            self._calls.remove(call)
-
-    def _asking(self) -> _Call | None:
-        """The call a server request belongs to. The wire does not say; with calls of several sessions
-        going on nobody is asked, rather than the wrong person."""
-        sessions = {id(call.context.session) for call in self._calls if call.context is not None}
-        return self._calls[-1] if len(sessions) == 1 else None
-
-    @contextmanager
-    def _asked(self) -> Iterator[ToolContext | None]:
-        call = self._asking()
-        if call is None:
-            yield None
-            return
-        with call.deadline.paused():
-            yield call.context
-
     async def _elicit(
         self,
         context: ClientRequestContext,  # noqa: ARG002 - the SDK names it
         params: types.ElicitRequestParams,
     ) -> types.ElicitResult | types.ErrorData:
-        with self._asked() as asking:
+        with self._calls.asked() as asking:
             return await self._requests.elicit(params, asking)
 
     async def _sample(
@@ -372,111 +299,12 @@ class ServerClient:
         context: ClientRequestContext,  # noqa: ARG002 - the SDK names it
         params: types.CreateMessageRequestParams,
     ) -> types.CreateMessageResult | types.CreateMessageResultWithTools | types.ErrorData:
-        with self._asked() as asking:
+        with self._calls.asked() as asking:
             return await self._requests.sample(params, asking)
 
     async def _list_roots(self, context: ClientRequestContext) -> types.ListRootsResult | types.ErrorData:  # noqa: ARG002
-        call = self._asking()
+        call = self._calls.asking()
         return self._requests.list_roots(call.context if call else None)
-
-    async def _on_log(self, params: types.LoggingMessageNotificationParams) -> None:
-        self._log.log(_LEVELS.get(params.level, 40), "%s", str(params.data)[:2000])
-
-    async def _on_message(self, message: IncomingMessage) -> None:
-        if isinstance(message, types.ToolListChangedNotification):
-            self.on_changed()
-        elif isinstance(message, Exception):
-            _log.debug("mcp server %s: %s", self.name, message)
-
-
-class _Answers:
-    """What a repeated request carries: answers to the server's questions, and where progress goes."""
-
-    def __init__(self, call: _Call) -> None:
-        self.fields: dict[str, Any] = {}
-        self.has_opened_urls = False
-        self._call = call
-
-    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
-        """Show progress; the call is alive."""
-        self._call.deadline.touch()
-        if self._call.context is not None:
-            share = f"{progress:g}/{total:g}" if total else f"{progress:g}"
-            self._call.context.report(f"{message} ({share})\n" if message else f"{share}\n")
-
-
-@asynccontextmanager
-async def open_client(
-    name: str,
-    settings: McpServerSettings,
-    ports: McpPorts,
-    transport: TransportName,
-    auth: ServerAuth | None,
-    refusal: Refusal,
-) -> AsyncGenerator[ServerClient]:
-    """Connect to a server; on leaving, the session and its process are ended.
-
-    Raises:
-        McpError: It cannot be started, or refused the session.
-    """
-    async with open_link(name, settings, ports, transport, auth, refusal) as link:
-        client = ServerClient(name, settings, ports, link)
-        async with client.session:
-            try:
-                await client.begin()
-            except MCPError as error:
-                raise _begin_error(client, link, error) from error
-            except (RuntimeError, ValidationError) as error:
-                raise McpRequestError(
-                    name, f"MCP server {name!r} does not follow the protocol", why=str(error)[:500]
-                ) from error
-            listening = asyncio.create_task(_listen(client)) if _must_listen(client) else None
-            try:
-                yield client
-            finally:
-                if listening is not None:
-                    listening.cancel()
-                    await asyncio.wait([listening])
-
-
-def _must_listen(client: ServerClient) -> bool:
-    """Whether changes must be subscribed to (2026 and later)."""
-    session = client.session
-    tools = session.server_capabilities.tools if session.server_capabilities else None
-    return bool(tools and tools.list_changed) and session.protocol_version in MODERN_PROTOCOL_VERSIONS
-
-
-async def _listen(client: ServerClient) -> None:
-    try:
-        async with listen(client.session, tools_list_changed=True) as changes:
-            async for _change in changes:
-                client.on_changed()
-    except (MCPError, SubscriptionLost, TimeoutError) as error:
-        _log.debug("mcp server %s tells of no changes: %s", client.name, error)
-
-
-def _begin_error(client: ServerClient, link: Link, error: MCPError) -> McpError:
-    if error.code != types.CONNECTION_CLOSED:
-        return client.translate(error)
-    return McpConnectionLostError(
-        client.name,
-        f"MCP server {client.name!r} ended before it was connected",
-        why=link.last_words,
-    )
-
-
-async def _negotiate(session: ClientSession) -> None:
-    """The handshake that every server knows; the newest protocol where it is the only one.
-
-    Not the other way round: most servers that speak both ask their questions (elicitation, sampling) in
-    ways that only work after the handshake, and older ones may hang at a first message they do not know.
-    """
-    try:
-        await session.initialize()
-    except MCPError as error:
-        if error.code not in (types.UNSUPPORTED_PROTOCOL_VERSION, types.METHOD_NOT_FOUND):
-            raise
-        await session.discover()
 
 
 def _remote(tool: types.Tool) -> RemoteTool:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.core.loading import load
 from hermes_agent.core.mcp import McpServerStatus, McpState
-from hermes_agent.core.tool import ToolContext, ToolResult
+from hermes_agent.mcp.breaker import FAILURES, Breaker
 from hermes_agent.mcp.catalogue import Catalogue
 from hermes_agent.mcp.errors import (
     McpAuthError,
@@ -29,57 +28,17 @@ from hermes_agent.mcp.errors import (
     McpRequestError,
     McpUnavailableError,
 )
-from hermes_agent.mcp.ports import McpPorts, ServerAuth
+from hermes_agent.mcp.ports import Client, McpPorts, ServerAuth
 
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 60.0
 MAX_RETRIES = 5
 """Retries by itself; after that the next call tries again."""
-BREAKER_FAILURES = 3
-BREAKER_SECONDS = 60.0
 SETTLING_SECONDS = 2.0
 """Calls that are under way when a credential was renewed get so long for their own answer or refusal."""
-"""After this many failures within this time calls fail at once for as long."""
 
 _log = logging.getLogger(__name__)
 ValueT = TypeVar("ValueT")
-
-
-class Client(Protocol):
-    """What `client.ServerClient` offers; spelled out here because importing it loads the SDK."""
-
-    catalogue: Catalogue
-    ended: asyncio.Event
-    on_changed: Callable[[], None]
-    refusal: Any
-
-    def is_alive(self) -> bool:
-        """False if the session is over."""
-        ...
-
-    async def refresh(self) -> Catalogue:
-        """Ask again what the server offers."""
-        ...
-
-    async def call_tool(self, tool: str, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        """Call a tool by the server's own name."""
-        ...
-
-    async def list_resources(self, context: ToolContext) -> ToolResult:
-        """All resources and templates."""
-        ...
-
-    async def read_resource(self, uri: str, context: ToolContext) -> ToolResult:
-        """Read a resource."""
-        ...
-
-    async def list_prompts(self, context: ToolContext) -> ToolResult:
-        """All prompts."""
-        ...
-
-    async def get_prompt(self, prompt: str, arguments: dict[str, str], context: ToolContext) -> ToolResult:
-        """Fill in a prompt."""
-        ...
 
 
 class Connection:
@@ -105,7 +64,7 @@ class Connection:
         self._wanted = asyncio.Event()
         self._over = asyncio.Event()
         self._changed = asyncio.Event()
-        self._failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
+        self._breaker = Breaker()
         self._is_closing = False
         self._busy = 0
         self._under_way: set[asyncio.Future[None]] = set()
@@ -213,7 +172,7 @@ class Connection:
                     # Whatever ended it (a 404 for the session, a crash): a new connection is needed.
                     self.reconnect()
                     if attempt == 2 or not (may_repeat or status == 404):
-                        self._count_failure()
+                        self._breaker.count()
                         raise
                 else:
                     raise
@@ -269,7 +228,7 @@ class Connection:
 
     def reset(self) -> None:
         """Forget failures: the next call tries again."""
-        self._failures.clear()
+        self._breaker.reset()
         self._error = None
         self.connect()
 
@@ -325,7 +284,7 @@ class Connection:
                         await self._stay(client)
                     finally:
                         self._client = None
-                        client.on_changed = _nothing
+                        client.news.on_tools_changed = _nothing
                         # A deadline again: a server that does not let go must not hold us for ever.
                         limit.reschedule(asyncio.get_running_loop().time() + 30)
         except TimeoutError:
@@ -343,7 +302,7 @@ class Connection:
         self._error = None
         self.connects += 1
         self._last_used = time.monotonic()
-        client.on_changed = self._tools_changed
+        client.news.on_tools_changed = self._tools_changed
         self._on_catalogue(client.catalogue)
         self._set("ready", client.catalogue.server)
 
@@ -399,7 +358,7 @@ class Connection:
         if isinstance(error, McpAuthError):
             self._set("needs_reauth", error.why or "")
             return
-        self._count_failure()
+        self._breaker.count()
         detail = error.message + (f": {error.why}" if error.why else "")
         _log.warning("mcp server %s: %s", self.name, detail)
         self._set("failed", detail)
@@ -408,18 +367,12 @@ class Connection:
         self._error = McpAuthError(self.name, why)
         self._set("needs_reauth", why)
 
-    def _count_failure(self) -> None:
-        self._failures.append(time.monotonic())
-
     def _check_breaker(self) -> None:
-        if len(self._failures) < BREAKER_FAILURES:
-            return
-        newest, oldest = self._failures[-1], self._failures[0]
-        left = newest + BREAKER_SECONDS - time.monotonic()
-        if newest - oldest <= BREAKER_SECONDS and left > 0:
+        left = self._breaker.seconds_left
+        if left > 0:
             raise McpUnavailableError(
                 self.name,
-                f"MCP server {self.name!r} failed {BREAKER_FAILURES} times in a row; "
+                f"MCP server {self.name!r} failed {FAILURES} times in a row; "
                 f"it is left alone for {left:.0f} s more",
                 why=self.detail or None,
                 remedy=f"hermes mcp test {self.name} shows what is wrong; /reload-mcp tries at once.",

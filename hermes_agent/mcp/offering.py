@@ -10,8 +10,8 @@ from hermes_agent.config.sections.mcp import McpServerSettings, McpToolFilterSet
 from hermes_agent.core.model import ToolDefinition
 from hermes_agent.core.tool import ToolContext, ToolResult
 from hermes_agent.mcp.catalogue import Catalogue, RemoteTool
-from hermes_agent.mcp.connection import Client
 from hermes_agent.mcp.names import tool_name
+from hermes_agent.mcp.ports import Client
 from hermes_agent.mcp.schemas import UnusableSchemaError, adapt
 from hermes_agent.mcp.tools import PROMPT_UTILITIES, RESOURCE_UTILITIES, McpTool, Servers
 

@@ -14,8 +14,9 @@ import httpx2
 from mcp.client.auth import OAuthFlowError
 
 from hermes_agent.config.sections.mcp import McpServerSettings
-from hermes_agent.mcp.client import ServerClient, open_client
+from hermes_agent.mcp.client import ServerClient
 from hermes_agent.mcp.errors import McpAuthError, McpConnectionLostError, McpError, McpUnavailableError
+from hermes_agent.mcp.handshake import open_client
 from hermes_agent.mcp.ports import McpPorts, ServerAuth
 from hermes_agent.mcp.transports import Refusal, transport_names
 

@@ -1,14 +1,17 @@
-"""What the MCP client needs from the layers beside it; `app` fills it in."""
+"""The seams of the MCP client: a connected server, and what the layers beside it give (`app` fills it in)."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.core.model import Model
+from hermes_agent.core.tool import ToolContext, ToolResult
+from hermes_agent.mcp.catalogue import Catalogue
 
 
 class ChildGuard(Protocol):
@@ -43,6 +46,57 @@ class ServerAuth(Protocol):
         Returns:
             True if there is a new credential: the connection is made again and the call repeated once.
         """
+        ...
+
+
+class News(Protocol):
+    """What a server tells without being asked.
+
+    Attributes:
+        on_tools_changed: Called when its tools changed.
+    """
+
+    on_tools_changed: Callable[[], None]
+
+
+class Client(Protocol):
+    """A connected server: what `client.ServerClient` offers. Importing that would load the SDK."""
+
+    catalogue: Catalogue
+    ended: asyncio.Event
+    refusal: Any
+
+    @property
+    def news(self) -> News:
+        """What the server tells unasked."""
+        ...
+
+    def is_alive(self) -> bool:
+        """False if the session is over."""
+        ...
+
+    async def refresh(self) -> Catalogue:
+        """Ask again what the server offers."""
+        ...
+
+    async def call_tool(self, tool: str, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        """Call a tool by the server's own name."""
+        ...
+
+    async def list_resources(self, context: ToolContext) -> ToolResult:
+        """All resources and templates."""
+        ...
+
+    async def read_resource(self, uri: str, context: ToolContext) -> ToolResult:
+        """Read a resource."""
+        ...
+
+    async def list_prompts(self, context: ToolContext) -> ToolResult:
+        """All prompts."""
+        ...
+
+    async def get_prompt(self, prompt: str, arguments: dict[str, str], context: ToolContext) -> ToolResult:
+        """Fill in a prompt."""
         ...
 
 

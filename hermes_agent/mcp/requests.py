@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import mcp_types as types
 
-from hermes_agent.config.sections.mcp import McpSamplingSettings
+from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.core.approvals import Question
 from hermes_agent.core.tool import ToolContext
 from hermes_agent.mcp.forms import Declined, Field, NotUnderstood, fields_of
@@ -27,11 +29,13 @@ _log = logging.getLogger(__name__)
 class ServerRequests:
     """Answers one server. Declines where nobody can be asked."""
 
-    def __init__(self, name: str, sampling: McpSamplingSettings, ports: McpPorts) -> None:
+    def __init__(self, name: str, settings: McpServerSettings, ports: McpPorts) -> None:
         self._name = name
         self._ports = ports
-        self.can_sample = sampling.enabled and ports.model_for is not None
-        self._sampler = Sampler(name, sampling, ports.model_for)
+        self.can_sample = settings.sampling.enabled and ports.model_for is not None
+        self._sampler = Sampler(name, settings.sampling, ports.model_for)
+        self._fixed_roots = fixed_roots(settings, ports.cwd)
+        self._told_roots: tuple[str, ...] | None = None
 
     async def sample(
         self, params: types.CreateMessageRequestParams, context: ToolContext | None
@@ -40,13 +44,26 @@ class ServerRequests:
         return await self._sampler.answer(params, context)
 
     def list_roots(self, context: ToolContext | None) -> types.ListRootsResult:
-        """The directory the session works in, if its commands run on this machine."""
-        directory = str(self._ports.cwd)
-        if context is not None and context.environment.name == "local":
-            directory = context.environment.cwd or directory
+        """The directories that the server may work in."""
+        self._told_roots = self._roots(context)
         return types.ListRootsResult(
-            roots=[types.Root(uri=f"file://{quote(directory)}", name="working directory")]
+            roots=[types.Root(uri=f"file://{quote(each)}", name=Path(each).name) for each in self._told_roots]
         )
+
+    def has_new_roots(self, context: ToolContext) -> bool:
+        """Whether a server that asked for the roots should ask again. True once for every change."""
+        before = self._told_roots
+        if before is None or before == self._roots(context):
+            return False
+        self._told_roots = self._roots(context)
+        return True
+
+    def _roots(self, context: ToolContext | None) -> tuple[str, ...]:
+        if self._fixed_roots:
+            return self._fixed_roots
+        if context is not None and context.environment.name == "local" and context.environment.cwd:
+            return (context.environment.cwd,)
+        return (str(self._ports.cwd),)
 
     async def elicit(
         self, params: types.ElicitRequestParams, context: ToolContext | None
@@ -110,6 +127,25 @@ class ServerRequests:
         if answer is None or answer.strip().lower() in (_DECLINE, "cancel", "refuse"):
             raise Declined
         return answer
+
+
+def fixed_roots(settings: McpServerSettings, cwd: Path) -> tuple[str, ...]:
+    """The directories that the configuration names: `roots`, else those among the arguments.
+
+    A server that is started for certain directories (`server-filesystem /data`) would otherwise give them
+    up for the working directory, because what the client lists replaces what the arguments say.
+    """
+    start = cwd / Path(settings.cwd).expanduser()
+    if settings.roots:
+        return tuple(str(start / Path(each).expanduser()) for each in settings.roots)
+    found = []
+    for before, argument in zip(("", *settings.args), settings.args, strict=False):
+        if argument.startswith(("/", "~", ".")) and not before.startswith("-"):
+            with contextlib.suppress(OSError, RuntimeError):
+                path = (start / Path(argument).expanduser()).resolve()
+                if path.is_dir():
+                    found.append(str(path))
+    return tuple(found)
 
 
 def _shown(text: str) -> str:

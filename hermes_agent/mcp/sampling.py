@@ -44,8 +44,14 @@ class Sampler:
     """Answers one server's model requests."""
 
     def __init__(
-        self, name: str, settings: McpSamplingSettings, model_for: Callable[[str], Model] | None
+        self,
+        name: str,
+        settings: McpSamplingSettings,
+        model_for: Callable[[str], Model] | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._name = name
         self._settings = settings
         self._model_for = model_for
@@ -81,7 +87,7 @@ class Sampler:
         settings = self._settings
         if not settings.enabled or self._model_for is None:
             raise Refused("model requests by this server are switched off")
-        now = time.monotonic()
+        now = self._clock()
         while self._asked and now - self._asked[0] > _WINDOW_SECONDS:
             self._asked.popleft()
         if len(self._asked) >= settings.max_rpm:

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import IO
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from hermes_agent.mcp.errors import McpUnavailableError
 from hermes_agent.mcp.ports import McpPorts
+from hermes_agent.mcp.wire import MAX_MESSAGE_BYTES, Incoming, Messages, Streams, parse
 
 _SAFE = """
 PATH HOME USER LOGNAME SHELL TERM LANG LANGUAGE TZ TMPDIR TEMP TMP HOSTNAME DISPLAY WAYLAND_DISPLAY
@@ -41,9 +41,6 @@ VIRTUAL_ENV NVM_DIR NPM_CONFIG_CACHE npm_config_cache UV_CACHE_DIR UV_PYTHON DOC
 SAFE_VARIABLES = frozenset(_SAFE.split())
 """What of our environment a server gets besides `LC_*` and its own `env`."""
 
-MAX_LINE_BYTES = 64 << 20
-THREAD_BYTES = 1 << 20
-"""Longer messages are parsed in a thread."""
 EXIT_MOMENT_SECONDS = 0.03
 EXIT_SECONDS = 1.0
 """How long a server may take to end by itself once its input is closed; then SIGTERM …"""
@@ -209,10 +206,6 @@ class ServerProcess:
         loop.add_reader(descriptor, on_exit)
 
 
-Messages = SessionMessage | Exception
-Streams = tuple[MemoryObjectReceiveStream[Messages], MemoryObjectSendStream[SessionMessage]]
-
-
 @asynccontextmanager
 async def open_stdio(
     name: str, program: Program, ports: McpPorts
@@ -266,7 +259,7 @@ class _Pipes:
     def __init__(self, process: ServerProcess) -> None:
         self._process = process
         self._transports: list[asyncio.BaseTransport] = []
-        self.output = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+        self.output = asyncio.StreamReader(limit=MAX_MESSAGE_BYTES)
         self.errors = asyncio.StreamReader(limit=65_536)
         self.input: asyncio.StreamWriter
 
@@ -299,9 +292,7 @@ class _Pipes:
                 pipe.close()
 
 
-async def _read(
-    process: ServerProcess, reader: asyncio.StreamReader, incoming: MemoryObjectSendStream[Messages]
-) -> None:
+async def _read(process: ServerProcess, reader: asyncio.StreamReader, incoming: Incoming) -> None:
     async with incoming:
         while True:
             try:
@@ -311,12 +302,12 @@ async def _read(
                     process.last_lines.append(_shown(error.partial))
                 return
             except asyncio.LimitOverrunError:
-                process.last_lines.append(f"(a line of more than {MAX_LINE_BYTES >> 20} MB)")
+                process.last_lines.append(f"(a line of more than {MAX_MESSAGE_BYTES >> 20} MB)")
                 return
             if not line.strip():
                 continue
             try:
-                message = await _parse(line)
+                message = await parse(line)
             except ValidationError:
                 # Many servers print greetings to the wrong channel; the next line may be fine.
                 process.last_lines.append(_shown(line))
@@ -326,13 +317,6 @@ async def _read(
                 await incoming.send(message)
             except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                 return
-
-
-async def _parse(line: bytes) -> SessionMessage:
-    if len(line) < THREAD_BYTES:
-        return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
-    message = await asyncio.to_thread(jsonrpc_message_adapter.validate_json, line, by_name=False)
-    return SessionMessage(message)
 
 
 async def _keep_errors(process: ServerProcess, reader: asyncio.StreamReader) -> None:
@@ -346,7 +330,7 @@ async def _keep_errors(process: ServerProcess, reader: asyncio.StreamReader) -> 
 async def _write(
     writer: asyncio.StreamWriter,
     outgoing: MemoryObjectReceiveStream[SessionMessage],
-    incoming: MemoryObjectSendStream[Messages],
+    incoming: Incoming,
 ) -> None:
     try:
         async for item in outgoing:
@@ -356,7 +340,7 @@ async def _write(
         incoming.close()  # nobody can answer any more
 
 
-async def _close_after_exit(process: ServerProcess, incoming: MemoryObjectSendStream[Messages]) -> None:
+async def _close_after_exit(process: ServerProcess, incoming: Incoming) -> None:
     """A child of the server may hold its output open; the server's own end counts."""
     await process.exited.wait()
     await asyncio.sleep(DRAIN_SECONDS)

@@ -15,8 +15,8 @@ from hermes_agent.core.approvals import Allowed, Verdict
 from hermes_agent.core.errors import ToolArgumentsError
 from hermes_agent.core.model import ToolDefinition
 from hermes_agent.core.tool import ToolContext, ToolResult
-from hermes_agent.mcp.connection import Client
 from hermes_agent.mcp.errors import McpAuthError
+from hermes_agent.mcp.ports import Client
 
 EMOJI = "🔌"
 PREVIEW_CHARS = 120

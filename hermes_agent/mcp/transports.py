@@ -1,7 +1,7 @@
 """Opens the way to a server: a program, Streamable HTTP, or the older SSE.
 
 A `Link` is a pair of message streams and what is known of the way they took. Redirects stay within the
-server's origin, and nothing is sent to any other address (the SDK sees to both).
+server's origin, and nothing is sent to any other address (the SDK and `sse` see to both).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import httpx2
-from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.mcp.errors import McpUnavailableError
 from hermes_agent.mcp.ports import McpPorts, ServerAuth
+from hermes_agent.mcp.sse import open_sse
 from hermes_agent.mcp.stdio import Program, ServerProcess, open_stdio, server_environment
+from hermes_agent.mcp.wire import MAX_MESSAGE_BYTES
 
-MAX_EVENT_BYTES = 64 << 20
 SECONDS_BETWEEN_BYTES = 300.0
 """A stream of events may be silent this long."""
 
@@ -104,25 +104,15 @@ async def open_link(
             yield Link(*streams, refusal, process)
         return
 
-    def make_client(
-        headers: dict[str, str] | None = None,  # noqa: ARG001 - ours are final
-        timeout: httpx2.Timeout | None = None,  # noqa: ARG001
-        auth: httpx2.Auth | None = None,  # noqa: ARG001
-    ) -> httpx2.AsyncClient:
-        return _http_client(name, settings, own_auth, refusal)
-
-    own_auth = auth
-    if transport == "sse":
-        async with sse_client(settings.url, httpx_client_factory=make_client) as (read_stream, write_stream):
-            yield Link(read_stream, write_stream, refusal)
-        return
-    async with (
-        make_client() as client,
-        streamable_http_client(
-            settings.url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
-        ) as http_streams,
-    ):
-        yield Link(*http_streams, refusal)
+    async with _http_client(name, settings, auth, refusal) as client:
+        if transport == "sse":
+            async with open_sse(name, settings.url, client) as sse_streams:
+                yield Link(*sse_streams, refusal)
+            return
+        async with streamable_http_client(
+            settings.url, http_client=client, max_sse_event_size=MAX_MESSAGE_BYTES
+        ) as http_streams:
+            yield Link(*http_streams, refusal)
 
 
 def _http_client(

@@ -46,13 +46,19 @@ class Person:
     answers: list[str | None] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     async def ask(self, question: Question) -> str | None:
         self.questions.append(question)
         return self.answers.pop(0) if self.answers else None
 
     def context(self, name: str = "s1") -> ToolContext:
-        return ToolContext(SessionScope(name, self.environment), report=self.reports.append, ask=self.ask)
+        return ToolContext(
+            SessionScope(name, self.environment),
+            report=self.reports.append,
+            ask=self.ask,
+            notify=self.notes.append,
+        )
 
     environment: Any = None
 

@@ -16,7 +16,7 @@ import uvicorn
 from mcp_bench import SERVERS, Bench, data
 
 from hermes_agent.config.sections.mcp import McpServerSettings
-from hermes_agent.mcp.errors import McpAuthError, McpUnavailableError
+from hermes_agent.mcp.errors import McpAuthError, McpRequestError, McpUnavailableError
 
 sys.path.insert(0, str(SERVERS))
 from refusing_server import RefusingServer
@@ -29,6 +29,10 @@ class Running:
     state: RefusingServer
     url: str
 
+    @property
+    def sse(self) -> str:
+        return self.url.removesuffix("/mcp") + "/sse"
+
 
 @pytest.fixture
 async def refusing() -> AsyncIterator[Running]:
@@ -39,6 +43,8 @@ async def refusing() -> AsyncIterator[Running]:
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     yield Running(state, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp")
+    for stream in state.streams:
+        stream.put_nowait(None)
     server.should_exit = True
     server.force_exit = True
     await serving
@@ -178,3 +184,97 @@ async def test_tls_files_that_are_missing_are_named(bench: Bench) -> None:
     manager = bench.manager(s=settings)
     with pytest.raises(McpUnavailableError, match="TLS settings cannot be used"):
         await manager.connection("s").client()
+
+
+# -- the older SSE transport
+
+
+async def test_a_token_refused_in_the_middle_of_an_sse_session_is_renewed(
+    bench: Bench, refusing: Running
+) -> None:
+    refusing.state.token = "old"
+    tokens = Tokens(["old", "new"])
+    manager = bench.manager(ports=auth(tokens), s=McpServerSettings(url=refusing.sse))
+    assert (await bench.call(manager, "mcp_s_echo", text="one")).text == "one"
+    refusing.state.token = "new"
+    assert (await bench.call(manager, "mcp_s_echo", text="two")).text == "two"
+    assert tokens.failures == [(401, 'Bearer error="invalid_token"')]
+    assert refusing.state.calls == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"), [(500, r"error response \(HTTP 500\)"), (413, r"error response \(HTTP 413\)")]
+)
+async def test_a_refused_message_is_an_error_at_once_and_the_session_goes_on(
+    bench: Bench, refusing: Running, status: int, problem: str
+) -> None:
+    manager = bench.manager(s=McpServerSettings(url=refusing.sse))
+    await bench.call(manager, "mcp_s_echo", text="one")
+    refusing.state.status = status
+    with pytest.raises(McpRequestError, match=problem):
+        await bench.call(manager, "mcp_s_echo", text="two")
+    assert (await bench.call(manager, "mcp_s_echo", text="three")).text == "three"
+    assert len(refusing.state.streams) == 1
+
+
+async def test_an_sse_session_that_the_server_forgot_is_begun_again(bench: Bench, refusing: Running) -> None:
+    manager = bench.manager(s=McpServerSettings(url=refusing.sse, timeout=5))
+    await bench.call(manager, "mcp_s_echo", text="one")
+    refusing.state.status = 404
+    assert (await bench.call(manager, "mcp_s_echo", text="two")).text == "two"
+    assert len(refusing.state.streams) == 2
+
+
+async def test_an_sse_stream_that_ends_is_opened_again_for_the_next_call(
+    bench: Bench, refusing: Running
+) -> None:
+    manager = bench.manager(s=McpServerSettings(url=refusing.sse))
+    await bench.call(manager, "mcp_s_echo", text="one")
+    client = await manager.connection("s").client()
+    refusing.state.streams[-1].put_nowait(None)
+    await client.ended.wait()
+    assert (await bench.call(manager, "mcp_s_echo", text="two")).text == "two"
+    assert len(refusing.state.streams) == 2
+
+
+async def test_garbage_in_the_stream_of_events_does_no_harm(bench: Bench, refusing: Running) -> None:
+    refusing.state.noise = (
+        ": ping\n\nevent: message\ndata: no json\n\nevent: message\ndata:\n\n"
+        "event: strange\ndata: {}\n\nevent: endpoint\ndata: http://203.0.113.1/\n\n"
+    )
+    manager = bench.manager(s=McpServerSettings(url=refusing.sse))
+    assert (await bench.call(manager, "mcp_s_echo", text="one")).text == "one"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:9/messages", "https://127.0.0.1/x", "//evil.example/x"]
+)
+async def test_messages_go_to_no_other_origin_than_the_stream(
+    bench: Bench, refusing: Running, endpoint: str
+) -> None:
+    refusing.state.endpoint = endpoint
+    settings = McpServerSettings(url=refusing.sse, headers={"Authorization": "Bearer s"}, transport="sse")
+    manager = bench.manager(s=settings)
+    with pytest.raises(McpUnavailableError, match="another origin"):
+        await manager.connection("s").client()
+
+
+async def test_an_sse_stream_is_not_followed_to_another_origin(bench: Bench, refusing: Running) -> None:
+    settings = McpServerSettings(url=refusing.sse, headers={"Authorization": "Bearer s"}, transport="sse")
+    for target in ("http://127.0.0.1:9/sse", "http://localhost:9/sse", refusing.sse):
+        refusing.state.redirect = target
+        refusing.state.seen_headers.clear()
+        manager = bench.manager(s=settings)
+        with pytest.raises(McpUnavailableError, match="HTTP 307"):
+            await manager.connection("s").client()
+        # The last one leads to itself: that is not followed for ever either.
+        assert len(refusing.state.seen_headers) == (5 if target == refusing.sse else 1)
+        await manager.aclose()
+
+
+async def test_a_stream_that_names_no_address_is_a_clear_error(bench: Bench, refusing: Running) -> None:
+    refusing.state.endpoint, refusing.state.noise = "", "\n\n"
+    manager = bench.manager(s=McpServerSettings(url=refusing.sse, transport="sse", connect_timeout=1))
+    await manager.discovered()
+    (status,) = manager.statuses()
+    assert status.state == "failed"

@@ -96,10 +96,35 @@ async def test_streamable_http_can_do_everything(bench: Bench, remote: Callable[
     await ask_back(bench, manager, poet)
 
 
-async def test_the_older_sse_transport_is_found_and_works(bench: Bench, remote: Callable[[str], str]) -> None:
-    manager = bench.manager(s=McpServerSettings(url=remote("sse")))
-    assert data(await bench.call(manager, "mcp_s_weather", city="Ulm"))["degrees"] == 21.5
-    assert (await bench.call(manager, "mcp_s_count", steps=1)).text == "counted"
+async def test_the_older_sse_transport_is_found_and_can_do_everything(
+    bench: Bench, remote: Callable[[str], str]
+) -> None:
+    poet = Poet()
+    manager = bench.manager(ports={"model_for": lambda _name: poet}, s=McpServerSettings(url=remote("sse")))
+    await exercise(bench, manager)
+    assert len((await bench.call(manager, "mcp_s_big", size=10_000_000)).text) == 10_000_000
+    await ask_back(bench, manager, poet)
+
+
+@pytest.mark.parametrize("transport", ["http", "sse"])
+async def test_a_remote_call_that_is_given_up_is_cancelled_at_the_server(
+    bench: Bench, remote: Callable[[str], str], transport: str
+) -> None:
+    manager = bench.manager(s=McpServerSettings(url=remote(transport), timeout=0.5))
+    with pytest.raises(McpRequestError, match=r"did not answer within 0.5 s"):
+        await bench.call(manager, "mcp_s_wait")
+    assert (await bench.call(manager, "mcp_s_cancelled")).text == "1"
+    await manager.reload({"s": McpServerSettings(url=manager.connection("s").settings.url)})
+    call = asyncio.create_task(bench.call(manager, "mcp_s_wait"))
+    async with asyncio.timeout(10):
+        while (await bench.call(manager, "mcp_s_waiting")).text != "1":  # noqa: ASYNC110 - the server says when
+            await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    async with asyncio.timeout(10):
+        while (await bench.call(manager, "mcp_s_cancelled")).text != "2":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_an_address_where_nobody_listens_is_a_clear_error(bench: Bench) -> None:

@@ -89,7 +89,9 @@ class McpServerSettings(Section):
     env: dict[str, Word] = Field(default_factory=dict)
     """Added to its environment, which holds no secrets otherwise."""
     cwd: str = ""
-    """Where it starts; empty means the home directory."""
+    """Where it starts; empty means the working directory."""
+    roots: list[str] = Field(default_factory=list)
+    """Directories it is told to work in; empty means those among `args`, else the working directory."""
     url: str = ""
     """Address of a remote server."""
     transport: Literal["", "http", "sse"] = ""

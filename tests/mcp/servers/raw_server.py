@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:])
+OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
 
 
 def option(name: str, default: str = "") -> str:
@@ -44,6 +44,27 @@ TOOLS = [
     tool("change"),
     tool("progress"),
 ]
+if option("more"):
+    TOOLS += [tool("say"), tool("touch"), tool("ask")]
+
+
+TOLD = {"say": "notifications/message", "touch": "notifications/resources/updated"}
+
+
+def ask(method: str, params: dict) -> dict:
+    """A request of the server's own; whatever else comes meanwhile is put off."""
+    send({"id": "own-1", "method": method, "params": params})
+    while True:
+        message = json.loads(sys.stdin.readline())
+        if message.get("id") == "own-1":
+            return message.get("result") or message["error"]
+        note(message)
+
+
+def note(message: dict) -> None:
+    if option("log"):
+        with Path(option("log")).open("a") as file:
+            file.write(json.dumps(message) + "\n")
 
 
 def text(value: object) -> dict:
@@ -85,6 +106,11 @@ def call(name: str, arguments: dict, params: dict) -> dict | None:
                 }
             )
         return text("done")
+    if name in TOLD:
+        send({"method": TOLD[name], "params": arguments})
+        return text("said")
+    if name == "ask":
+        return text(json.dumps(ask(arguments["method"], arguments.get("params") or {})))
     if name == "change":
         TOOLS.append(tool(f"grown_{len(TOOLS)}"))
         send(
@@ -187,9 +213,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         method, params = request.get("method"), request.get("params") or {}
-        if option("log"):
-            with Path(option("log")).open("a") as file:
-                file.write(line)
+        note(request)
         if "id" not in request or method is None:
             continue
         if option("mute"):
@@ -206,7 +230,7 @@ def main() -> None:
         if method == "initialize":
             result = {
                 "protocolVersion": params["protocolVersion"],
-                "capabilities": {"tools": {"listChanged": True}},
+                "capabilities": {"tools": {"listChanged": True}, **json.loads(option("capabilities", "{}"))},
                 "serverInfo": {"name": "raw", "version": "1"},
             }
         elif method == "tools/list":
@@ -215,6 +239,10 @@ def main() -> None:
             result = call(params["name"], params.get("arguments") or {}, params)
             if result is None:
                 continue
+        elif method == "resources/read":
+            result = {"contents": [{"uri": params["uri"], "text": "as it is now"}]}
+        elif method in ("resources/subscribe", "logging/setLevel"):
+            result = {}
         else:
             send({"id": request["id"], "error": {"code": -32601, "message": f"no {method}"}})
             continue

@@ -1,7 +1,11 @@
-"""A Streamable HTTP server in plain Starlette that refuses, forgets sessions, cuts streams and redirects."""
+"""A server in plain Starlette that refuses, forgets sessions, cuts streams and redirects.
+
+It speaks Streamable HTTP at `/mcp` and the older SSE at `/sse`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +27,10 @@ class RefusingServer:
         sessions: Ids it knows; others get 404.
         calls: Tool calls that it saw.
         is_cutting: Ends the stream of a call before the answer; the rest comes when it is resumed.
-        redirect: Where POSTs are sent instead.
+        redirect: Where POSTs (of SSE: the first GET) are sent instead.
+        endpoint: Where the SSE stream says that messages go.
+        status: What the next call over SSE is answered with.
+        noise: Events that come first.
     """
 
     token: str = ""
@@ -33,15 +40,56 @@ class RefusingServer:
     is_cutting: bool = False
     redirect: str = ""
     resumed: list[str] = field(default_factory=list)
+    endpoint: str = "/messages?session_id=1"
+    status: int = 202
+    noise: str = ""
+    streams: list[asyncio.Queue[str | None]] = field(default_factory=list)
     _waiting: dict[str, Any] = field(default_factory=dict)
 
     def application(self) -> Starlette:
-        return Starlette(routes=[Route("/mcp", self.endpoint, methods=["GET", "POST", "DELETE"])])
+        return Starlette(
+            routes=[
+                Route("/mcp", self.streamable, methods=["GET", "POST", "DELETE"]),
+                Route("/sse", self.events),
+                Route("/messages", self.message, methods=["POST"]),
+            ]
+        )
 
-    async def endpoint(self, request: Request) -> Response:
+    def refusal(self, request: Request) -> Response | None:
         self.seen_headers.append(dict(request.headers))
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
             return JSONResponse({}, 401, {"www-authenticate": 'Bearer error="invalid_token"'})
+        return None
+
+    async def events(self, request: Request) -> Response:
+        if (refusal := self.refusal(request)) is not None:
+            return refusal
+        if self.redirect:
+            return Response(status_code=307, headers={"location": self.redirect})
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self.streams.append(queue)
+
+        async def body() -> Any:
+            yield f"event: endpoint\ndata: {self.endpoint}\n\n{self.noise}"
+            while (data := await queue.get()) is not None:
+                yield f"event: message\ndata: {data}\n\n"
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    async def message(self, request: Request) -> Response:
+        if (refusal := self.refusal(request)) is not None:
+            return refusal
+        message = await request.json()
+        if message.get("method") == "tools/call" and self.status != 202:
+            status, self.status = self.status, 202
+            return Response(status_code=status)
+        if "id" in message:
+            self.streams[-1].put_nowait(json.dumps(self.answer(message)))
+        return Response(status_code=202)
+
+    async def streamable(self, request: Request) -> Response:
+        if (refusal := self.refusal(request)) is not None:
+            return refusal
         if request.method == "DELETE":
             return Response(status_code=200)
         if request.method == "GET":

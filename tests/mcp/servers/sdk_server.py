@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp.server.mcpserver import Context, Image, MCPServer
 from pydantic import BaseModel
@@ -77,6 +78,35 @@ def picture() -> Image:
 def big(size: int) -> str:
     """A large result."""
     return "y" * size
+
+
+counts = {"waiting": 0, "cancelled": 0}
+
+
+@server.tool()
+async def wait() -> str:
+    """Never ends by itself."""
+    counts["waiting"] += 1
+    try:
+        await anyio.Event().wait()
+    except anyio.get_cancelled_exc_class():
+        counts["cancelled"] += 1
+        raise
+    finally:
+        counts["waiting"] -= 1
+    return ""
+
+
+@server.tool()
+def waiting() -> str:
+    """How many calls of `wait` go on."""
+    return str(counts["waiting"])
+
+
+@server.tool()
+def cancelled() -> str:
+    """How many calls of `wait` were cancelled."""
+    return str(counts["cancelled"])
 
 
 @server.tool()
