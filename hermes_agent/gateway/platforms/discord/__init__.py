@@ -1,0 +1,1 @@
+"""Discord: a bot over the gateway (WebSocket) and the REST API v10."""
