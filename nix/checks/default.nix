@@ -160,6 +160,7 @@
         pkgs.stdenv.hostPlatform.isLinux && (builtins.tryEval (pkgs.testers ? runNixOSTest)).value;
       machines = {
         vm-native = pkgs.testers.runNixOSTest (import ../tests/native.nix { inherit self; });
+        vm-container = pkgs.testers.runNixOSTest (import ../tests/container.nix { inherit self; });
       };
     in
     {

@@ -15,8 +15,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 UNIT = "hermes-agent.service"
@@ -99,13 +100,20 @@ def main() -> None:
     Path("/etc/hermes-secrets.env").chmod(0o600)
     Path("/etc/hermes-credential").write_text("handed-over-secret\n")
     Path("/etc/hermes-credential").chmod(0o600)
+    with model_server(hermes.group(1), sys.argv[1]):
+        steps()
+
+
+@contextmanager
+def model_server(hermes: str, script: str) -> Iterator[None]:
+    """A scripted model on this machine."""
     server = subprocess.Popen(
-        [hermes.group(1), "dev", "model-server", "--script", sys.argv[1], "--port", "4999"],
+        [hermes, "dev", "model-server", "--script", script, "--port", "4999"],
         env={**os.environ, "HERMES_HOME": "/tmp/model-home", "HERMES_MANAGED": "false"},
     )
     try:
         until("the model server", lambda: answers(MODEL))
-        steps()
+        yield
     finally:
         server.terminate()
 
