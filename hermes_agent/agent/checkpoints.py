@@ -6,6 +6,7 @@ snapshot of a directory per turn. A snapshot that fails never stops the work; th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -18,6 +19,8 @@ from hermes_agent.core.tool import Tool, ToolContext
 
 FILE_TOOLS: Final = frozenset(("write_file", "patch"))
 COMMAND_TOOLS: Final = frozenset(("terminal", "execute_code"))
+SLOW_SECONDS: Final = 1.0
+"""A snapshot that takes longer is announced, so that nobody wonders what goes on."""
 
 
 class Checkpoints:
@@ -38,9 +41,9 @@ class Checkpoints:
         arguments: Mapping[str, Any],
         verdict: Verdict,
         context: ToolContext,
-        warn: Callable[[str], None],
+        tell: Callable[[str], None],
     ) -> None:
-        """Take the snapshots that this call calls for."""
+        """Take the snapshots that this call calls for; `tell` shows the person a line."""
         if context.environment.name != "local":
             return
         name = tool.definition.name
@@ -56,18 +59,22 @@ class Checkpoints:
             cwd = context.environment.cwd
             places[self.store.root_of(cwd, cwd=cwd)] = []
         for directory, paths in places.items():
-            await self._take(directory, f"before {name}: {tool.preview(arguments)[:80]}", paths, warn)
+            await self._take(directory, f"before {name}: {tool.preview(arguments)[:80]}", paths, tell)
 
-    async def _take(self, directory: str, reason: str, paths: list[str], warn: Callable[[str], None]) -> None:
+    async def _take(self, directory: str, reason: str, paths: list[str], tell: Callable[[str], None]) -> None:
         if directory in self._done or directory in self._refused:
             return
         self._done.add(directory)
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(SLOW_SECONDS, tell, f"Taking a snapshot of {directory} for /rollback …")
         try:
             await self.store.take(directory, reason, tuple(paths))
         except CheckpointError as error:
             self._refused.add(directory)
             why = f": {error.why}" if error.why else ""
-            warn(f"No snapshot, so /rollback cannot undo what follows. {error.message}{why}")
+            tell(f"No snapshot, so /rollback cannot undo what follows. {error.message}{why}")
+        finally:
+            slow.cancel()
 
 
 async def rollback(session: Session, argument: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,23 @@ async def test_a_turn_makes_one_snapshot_and_rollback_brings_the_files_back(
     for wrong in ("9", "x", "diff x", "1 nothing.txt"):
         with pytest.raises((UsageError, CheckpointError)):
             await rollback(session, wrong)
+
+
+async def test_a_snapshot_that_takes_long_is_announced(open_session: Any, tmp_path: Path) -> None:
+    session, _, cwd = await opened(
+        open_session, tmp_path, [{"tool_calls": [call("write_file", path="a.txt", content="1")]}, "done"]
+    )
+    lock = tmp_path / "home" / "checkpoints" / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # another process is at it
+        run = session.start("go")
+        async for event in run:
+            if isinstance(event, Notice):
+                assert event.text == f"Taking a snapshot of {cwd} for /rollback …"
+                break
+        fcntl.flock(other, fcntl.LOCK_UN)
+    assert (await run.result()).outcome == "completed"
 
 
 async def test_a_snapshot_that_fails_is_told_once_and_stops_nothing(

@@ -162,6 +162,25 @@ async def test_a_directory_with_too_many_files_is_refused_quickly(tmp_path: Path
     assert await store.directories() == ()
 
 
+async def test_many_files_go_into_one_pack_and_come_back(tmp_path: Path) -> None:
+    place = tmp_path / "many"
+    place.mkdir()
+    for number in range(1_000):
+        (place / f"{number}.txt").write_text(f"content {number}\n" * (number % 50))
+    before = tree(place)
+    store = GitCheckpoints(tmp_path / "c")
+    await store.take(str(place), "before")
+    objects = [path for path in (tmp_path / "c/store/objects").rglob("*") if path.is_file()]
+    assert len(objects) < 20
+    (place / "1.txt").write_text("changed")
+    await store.take(str(place), "before")
+    for path in place.iterdir():
+        path.write_text("all gone")
+    await store.restore(str(place), 2)
+    assert tree(place) == before
+    assert "+all gone" not in await store.diff(str(place), 2)
+
+
 async def test_too_wide_places_are_refused(tmp_path: Path, store: GitCheckpoints) -> None:
     for place in ("/", str(Path.home()), str(tmp_path), str(tmp_path / "missing")):
         with pytest.raises(CheckpointError):
