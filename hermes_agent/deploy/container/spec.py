@@ -19,8 +19,6 @@ STATE_TARGET = Path("/data")
 """The state directory, as the container sees it."""
 CONTROL_TARGET = Path("/opt/hermes-agent")
 """The control directory (read-only), as the container sees it."""
-USER_HOME = Path("/home/hermes")
-"""Home of the user inside; a link to `home` in the state directory."""
 
 _SOCKETS = {
     "docker": ("/run/docker.sock", "/var/run/docker.sock"),
@@ -116,6 +114,11 @@ class ContainerSpec(BaseModel):
     def control(self) -> Path:
         """Where the supervisor keeps what the container may read and not write."""
         return self.control_directory or Path("/var/lib/hermes-agent-container") / self.name
+
+    @property
+    def user_home(self) -> Path:
+        """Home of the user inside; a link to `home` in the state directory."""
+        return Path("/home") / self.exec_user
 
     @property
     def sockets(self) -> tuple[Path, ...]:
