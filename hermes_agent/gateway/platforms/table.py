@@ -69,6 +69,15 @@ _HERE = "hermes_agent.gateway.platforms"
 
 PLATFORMS: tuple[PlatformEntry, ...] = (
     PlatformEntry(
+        "telegram",
+        f"{_HERE}.telegram.adapter:make_adapter",
+        ("TELEGRAM_BOT_TOKEN",),
+        help="In Telegram, write /newbot to @BotFather (https://t.me/BotFather), answer its two questions.\n"
+        "It gives you the token: digits, a colon, letters.",
+        questions=(Question("TELEGRAM_BOT_TOKEN", "Bot token", "123456789:AAE…"),),
+        user_id_help="Write to @userinfobot in Telegram: it answers with your id, a number.",
+    ),
+    PlatformEntry(
         "discord",
         f"{_HERE}.discord.adapter:make_adapter",
         ("DISCORD_BOT_TOKEN",),
