@@ -17,9 +17,7 @@ class ServiceManager:
     """
 
     def __init__(self, environ: Environ) -> None:
-        self._notifier: Any = None
-        if environ.get("NOTIFY_SOCKET"):
-            self._notifier = load("sdnotify:SystemdNotifier")()
+        self._notifier: Any = load("sdnotify:SystemdNotifier") if environ.get("NOTIFY_SOCKET") else None
         period = environ.get("WATCHDOG_USEC") or ""
         self.watchdog_seconds = int(period) / 1_000_000 if period.isdecimal() else 0.0
         """Period within which `feed` must be called; 0 if nobody watches."""
@@ -51,6 +49,11 @@ class ServiceManager:
         self._tell(f"STOPPING=1\nSTATUS={status}{extend}")
 
     def _tell(self, text: str) -> None:
-        if self._notifier is not None:
-            # The library encodes to Latin-1 and swallows what does not fit.
-            self._notifier.notify(text.encode("ascii", "replace").decode("ascii"))
+        if self._notifier is None:
+            return
+        # Connected anew each time: whoever listens (the supervisor of a container) may have been replaced.
+        notifier = self._notifier()
+        # The library encodes to Latin-1 and swallows what does not fit.
+        notifier.notify(text.encode("ascii", "replace").decode("ascii"))
+        if notifier.socket is not None:
+            notifier.socket.close()

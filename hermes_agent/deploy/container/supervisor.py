@@ -192,7 +192,7 @@ class Supervisor:
         is_back = await asyncio.to_thread(self._reconciler.roll_back)
         if is_back:
             _say(
-                "The new container did not get ready. The old one is back in its place, with all that is in it; "
+                "The new container did not get ready. The old one is back, with all that is in it; "
                 "it runs again with the old configuration (nixos-rebuild switch --rollback)."
             )
         return is_back
