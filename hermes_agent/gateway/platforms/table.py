@@ -89,6 +89,26 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         user_id_help="Settings, Advanced, Developer Mode on; then right-click your name, Copy User ID.",
     ),
     PlatformEntry(
+        "email",
+        f"{_HERE}.email.adapter:make_adapter",
+        ("EMAIL_ADDRESS", "EMAIL_PASSWORD"),
+        extra="email",
+        help="Give the agent a mailbox of its own. Many providers want a password for apps instead of yours.",
+        questions=(
+            Question("EMAIL_ADDRESS", "The agent's address", "hermes@example.org"),
+            Question("EMAIL_PASSWORD", "Password"),
+            Question("EMAIL_IMAP_HOST", "IMAP server", "imap.example.org; port 993 unless EMAIL_IMAP_PORT"),
+            Question("EMAIL_SMTP_HOST", "SMTP server", "smtp.example.org; port 587 unless EMAIL_SMTP_PORT"),
+            Question(
+                "EMAIL_TRUSTED_AUTHSERV_IDS",
+                "Server that proves senders",
+                "First word of Authentication-Results in mail you get; Enter for Gmail, Fastmail, iCloud, Yahoo",
+                is_required=False,
+            ),
+        ),
+        user_id_help="Your mail address.",
+    ),
+    PlatformEntry(
         "loopback",
         f"{_HERE}.loopback.adapter:make_adapter",
         label="Loopback",
