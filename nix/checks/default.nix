@@ -107,7 +107,7 @@
         # The libraries of the platforms load together, from one environment.
         extra-messaging = check "extra-messaging" [ ] ''
           ${self'.packages.messaging.venv}/bin/python -I -c \
-            'import aioimaplib, aiosmtplib, discord, nio, slack_sdk, slack_sdk.socket_mode.aiohttp'
+            'import aiosmtplib, discord, nio, slack_sdk, slack_sdk.socket_mode.aiohttp'
           ! ${hermes.venv}/bin/python -I -c 'import discord' 2>/dev/null || fail "the plain package has discord"
         '';
 
