@@ -19,6 +19,7 @@ from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.context_files import ContextFiles, find_orders
 from hermes_agent.agent.delegation import ChildParts, Subagents
 from hermes_agent.agent.judge import ModelJudge
+from hermes_agent.agent.late_tools import LateTools
 from hermes_agent.agent.personalities import get_personality
 from hermes_agent.agent.prompt import PromptParts, build_system_prompt, prompt_blocks
 from hermes_agent.agent.session import Session, SessionParts
@@ -99,10 +100,6 @@ async def _no_sections(_scope: PromptScope) -> PromptSections:
     return PromptSections()
 
 
-async def _no_late_tools(_toolsets: Sequence[str]) -> Sequence[Tool] | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class AgentPorts:
     """What the agent needs from the layers beside it.
@@ -121,8 +118,6 @@ class AgentPorts:
             session, when its prompt is built.
         run_observers: Told about every run of stored sessions after it ended; they must not raise and
             must not wait for anything slow (start a task instead).
-        late_tools: Toolset names to all tools, asked once per session before its first request; None if
-            `make_tools` gave them all.
         mcp: The MCP servers.
         checkpoints: Keeps snapshots of files; None takes none.
         usage: Knows what all sessions used, for limits of a day.
@@ -141,7 +136,6 @@ class AgentPorts:
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
     checkpoints: CheckpointStore | None = None
     usage: UsageStore | None = None
-    late_tools: Callable[[Sequence[str]], Awaitable[Sequence[Tool] | None]] = field(default=_no_late_tools)
     mcp: McpControl | None = None
 
 
@@ -230,8 +224,9 @@ class AgentService:
     async def prompt_parts(self, options: SessionOptions) -> tuple[list[str], Sequence[ToolDefinition]]:
         """What every request of a new session would begin with: blocks of the prompt, and the tools."""
         toolsets = self._toolsets(options)
-        late = await self._ports.late_tools(toolsets)
-        tools = [tool.definition for tool in (self._ports.make_tools(toolsets) if late is None else late)]
+        if self._ports.mcp is not None:
+            await self._ports.mcp.discover(toolsets, is_attended=False)
+        tools = [tool.definition for tool in self._ports.make_tools(toolsets)]
         record = SessionRecord(f"{options.source}-{secrets.token_hex(8)}", options.source, time.time())
         environment = self._ports.make_environment(record.id, _unseen)
         try:
@@ -306,7 +301,11 @@ class AgentService:
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
                     lock=lambda child: self._ports.lock(child, options.source),
-                    late_tools=lambda: self._late_tools(toolsets, warnings),
+                    late_tools=(
+                        LateTools(self._ports.mcp, toolsets, self._ports.make_tools)
+                        if self._ports.mcp is not None
+                        else None
+                    ),
                     reload_tools=lambda: self._reload_tools(toolsets),
                     mcp=self._ports.mcp,
                 )
@@ -340,17 +339,6 @@ class AgentService:
             store=ports.store,
             toolsets=tuple(toolsets),
         )
-
-    async def _late_tools(self, toolsets: Sequence[str], warnings: list[str]) -> Sequence[Tool] | None:
-        """All tools, if some came late; the user is warned of MCP servers that will not come."""
-        tools = await self._ports.late_tools(toolsets)
-        if self._ports.mcp is not None:
-            warnings += (
-                f"MCP server {status.line}"
-                for status in self._ports.mcp.statuses()
-                if status.state in ("failed", "needs_reauth")
-            )
-        return tools
 
     async def _reload_tools(
         self, toolsets: Sequence[str]

@@ -17,6 +17,7 @@ from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.budgets import Budget
 from hermes_agent.agent.compaction import Compacted, Compactor
 from hermes_agent.agent.context_files import ContextFiles
+from hermes_agent.agent.late_tools import LateTools
 from hermes_agent.agent.loop import RunLoop
 from hermes_agent.agent.run import Run
 from hermes_agent.agent.tokens import estimate, estimate_text
@@ -62,8 +63,7 @@ class SessionParts:
         history: What was said before, if it is not stored.
         cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
         lock: Locks the child session that a compaction opens.
-        late_tools: Asked once, before the first request: all tools, if some were not known when the session
-            was opened; None if nothing changes.
+        late_tools: Tools that were not known when the session was opened.
         reload_tools: Reloads the MCP servers; gives how they stand and all tools.
         mcp: The MCP servers.
     """
@@ -86,7 +86,7 @@ class SessionParts:
     warnings: list[str] = field(default_factory=list)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
     lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
-    late_tools: Callable[[], Awaitable[Sequence[Tool] | None]] | None = None
+    late_tools: LateTools | None = None
     reload_tools: Callable[[], Awaitable[tuple[Sequence[McpServerStatus], Sequence[Tool]]]] | None = None
     mcp: McpControl | None = None
 
@@ -356,10 +356,9 @@ class Session:
         await self._parts.store.discard_draft(self.id)
 
     async def ensure_prompt(self) -> str:
-        """The frozen system prompt; built and stored at the first run. The tools are final after it too."""
-        late_tools, self._parts.late_tools = self._parts.late_tools, None
-        if late_tools is not None and (tools := await late_tools()) is not None:
-            self.use_tools(tools)
+        """The frozen system prompt; built and stored at the first run. A run's tools are final too."""
+        if self._parts.late_tools is not None:
+            await self._parts.late_tools.take(self)
         if not self.system_prompt:
             self.system_prompt = await self._parts.build_prompt()
             if self._parts.is_stored:
@@ -393,7 +392,8 @@ class Session:
         if self._parts.reload_tools is None:
             return ()
         statuses, tools = await self._parts.reload_tools()
-        self._parts.late_tools = None
+        if self._parts.late_tools is not None:
+            self._parts.late_tools.look_anew()
         before = {tool.name for tool in self.tool_definitions}
         self.use_tools(tools)
         after = {tool.name for tool in self.tool_definitions}

@@ -109,7 +109,6 @@ class App:
                 ),
                 remember_rules=self._remember_rules,
                 toolsets_for=self.toolsets_for,
-                late_tools=self._late_tools,
                 mcp=self.mcp,
                 prompt_sections=self.learning.prompt_sections,
                 run_observers=self.learning.observers,
@@ -207,11 +206,6 @@ class App:
         )
         own = build_tools(toolsets, self.settings, self.home, self.redactor, services)
         return (*own, *self.mcp.tools(toolsets))
-
-    async def _late_tools(self, toolsets: Sequence[str]) -> Sequence[Tool] | None:
-        """All tools, once MCP servers whose tools were not known when the session opened have listed them."""
-        late = await self.mcp.late_tools(toolsets)
-        return None if late is None else self.make_tools(toolsets)
 
     def _sampling_model(self, name: str) -> Model:
         """The model that answers for an MCP server; an empty name means `auxiliary.mcp`."""

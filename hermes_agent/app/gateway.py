@@ -158,6 +158,7 @@ class GatewayProcess:
                     self._write_state()
                     self._manager.ready(self._summary())
                     _LOG.info("ready: %s", self._summary())
+                    await self.app.mcp.start()
                     await self._ending.wait()
                 await self._drain()
             finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ class McpServers:
 
     def manager(self) -> McpManager | None:
         """All servers; None if none is configured."""
-        servers = self._configured()
+        servers = self.servers
         if self._manager is None and any(settings.enabled for settings in servers.values()):
             self._servers = servers
             self._manager = self.build(servers)
@@ -98,8 +98,10 @@ class McpServers:
 
     async def start(self) -> None:
         """Connect in the background; returns at once. A changed configuration is adopted."""
-        if self._manager is not None and self._servers != self._config().settings.mcp_servers:
-            await self.aclose()
+        settings = self._config().settings
+        if self._manager is not None and self._servers != settings.mcp_servers:
+            self._servers = settings.mcp_servers
+            await self._manager.adopt(settings.mcp_servers, settings.mcp)
         manager = self.manager()
         if manager is not None:
             manager.start()
@@ -109,32 +111,43 @@ class McpServers:
         manager = self.manager()
         if manager is None:
             return ()
-        return self._guarded(manager.tools(chosen_servers(toolsets, list(self._configured()))))
+        return self._guarded(manager.tools(chosen_servers(toolsets, list(self.servers))))
 
-    async def late_tools(self, toolsets: Sequence[str]) -> tuple[Tool, ...] | None:
-        """The same after a wait for servers whose tools are not known yet; None if there are no servers.
-
-        Servers may also have listed tools since the session was opened, without any wait.
-        """
+    def unknown(self, toolsets: Sequence[str]) -> frozenset[str]:
+        """Servers of a session with these toolsets whose tools are not known (yet)."""
         manager = self.manager()
-        chosen = chosen_servers(toolsets, list(self._configured()))
-        if manager is None or not chosen:
-            return None
-        return self._guarded(await manager.discovered(chosen))
+        if manager is None:
+            return frozenset()
+        return manager.unknown(chosen_servers(toolsets, list(self.servers)))
+
+    async def discover(self, toolsets: Sequence[str], *, is_attended: bool) -> None:
+        """Wait for those servers, as long as the settings say."""
+        manager = self.manager()
+        if manager is not None:
+            chosen = chosen_servers(toolsets, list(self.servers))
+            await manager.discovered(chosen, is_attended=is_attended)
+
+    def try_again(self, names: Collection[str]) -> None:
+        """Connect, in the background, to those of these servers that were given up for now."""
+        manager = self.manager()
+        if manager is not None:
+            manager.try_again(names)
 
     def statuses(self) -> Sequence[McpServerStatus]:
         """How each configured server stands."""
         manager = self.manager()
         if manager is not None:
             return manager.statuses()
-        return tuple(McpServerStatus(name, "disabled", "") for name in sorted(self._configured()))
+        return tuple(McpServerStatus(name, "disabled", "") for name in sorted(self.servers))
 
     async def reload(self) -> Sequence[McpServerStatus]:
         """Read the configuration again and connect to every server anew."""
-        servers = (await asyncio.to_thread(self._read)).settings.mcp_servers
-        self._servers = servers
+        settings = (await asyncio.to_thread(self._read)).settings
+        self._servers = settings.mcp_servers
         manager = self.manager()
-        return self.statuses() if manager is None else await manager.reload(servers)
+        if manager is None:
+            return self.statuses()
+        return await manager.reload(settings.mcp_servers, settings.mcp)
 
     async def aclose(self) -> None:
         """Disconnect and end all processes. Safe to call twice."""
@@ -145,11 +158,19 @@ class McpServers:
         if broker is not None:
             await broker.aclose()
 
-    def _configured(self) -> Mapping[str, McpServerSettings]:
+    @property
+    def servers(self) -> Mapping[str, McpServerSettings]:
+        """The configuration that is used now: that of the last `/reload-mcp`, if there was one."""
         return self._config().settings.mcp_servers if self._servers is None else self._servers
+
+    def signed_in(self, name: str) -> None:
+        """There is a new token: a server that waited for it is connected to, and its tools come."""
+        if self._manager is not None and name in self.servers and self.servers[name].enabled:
+            self._manager.connection(name).reset()
 
     def _read(self) -> LoadedConfig:
         config: LoadedConfig = load("hermes_agent.config.loader:load")(self._home)
+        self._redactor().add(config.secret_values())
         return config
 
     def _refresh(self, name: str, settings: McpServerSettings) -> McpServerSettings:

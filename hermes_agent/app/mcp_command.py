@@ -30,16 +30,18 @@ async def mcp_command(app: App, argument: str) -> str:
     name, _, pasted = rest.strip().partition(" ")
     if verb != "login" or not name:
         raise UsageError(f"There is no /mcp {argument.strip()}", remedy=_USAGE)
-    settings = app.settings.mcp_servers.get(name)
+    settings = app.mcp.servers.get(name)
     if settings is None:
-        known = ", ".join(sorted(app.settings.mcp_servers)) or "none"
+        known = ", ".join(sorted(app.mcp.servers)) or "none"
         raise UsageError(f"There is no MCP server {name!r}", remedy=f"Configured servers: {known}")
     broker = app.mcp.broker()
     if pasted.strip():
         await broker.finish_login(name, pasted)
-        return f"You are signed in to {name}. Its tools work from the next call on."
+        app.mcp.signed_in(name)
+        return f"You are signed in to {name}. Its tools work from the next message on."
     if settings.oauth.grant_type == "client_credentials":
         await broker.login(name, settings, show=None)
+        app.mcp.signed_in(name)
         return f"{name} signs in by itself, and has a new token."
     url = await broker.begin_login(name, settings)
     minutes = max(1, round(settings.oauth.timeout / 60))
@@ -51,7 +53,7 @@ async def mcp_command(app: App, argument: str) -> str:
 
 
 def _overview(app: App) -> str:
-    servers = app.settings.mcp_servers
+    servers = app.mcp.servers
     if not servers:
         return (
             "No MCP servers are configured. Add one: hermes mcp add NAME --command PROGRAM or --url ADDRESS"

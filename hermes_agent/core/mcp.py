@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -43,6 +43,22 @@ class McpControl(Protocol):
 
     def statuses(self) -> Sequence[McpServerStatus]:
         """How each configured server stands, by name."""
+        ...
+
+    def unknown(self, toolsets: Sequence[str]) -> frozenset[str]:
+        """Servers of a session with these toolsets whose tools are not known (yet)."""
+        ...
+
+    async def discover(self, toolsets: Sequence[str], *, is_attended: bool) -> None:
+        """Wait for those servers, not for long.
+
+        Args:
+            is_attended: A person waits, and writes again; a job gets its tools now or never.
+        """
+        ...
+
+    def try_again(self, names: Collection[str]) -> None:
+        """Connect, in the background, to those of these servers that were given up for now."""
         ...
 
     async def reload(self) -> Sequence[McpServerStatus]:

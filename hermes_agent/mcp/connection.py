@@ -65,7 +65,8 @@ class Connection:
         self._over = asyncio.Event()
         self._changed = asyncio.Event()
         self._breaker = Breaker()
-        self._is_closing = False
+        self._is_closed = False
+        self._is_parked = False
         self._busy = 0
         self._under_way: set[asyncio.Future[None]] = set()
         self._last_used = 0.0
@@ -94,6 +95,8 @@ class Connection:
 
     def connect(self) -> None:
         """Connect in the background if it is not connected."""
+        if self._is_closed:
+            return
         if self._task is None:
             self._auth = self._ports.make_auth(self.name, self.settings) if self.settings.url else None
             self._task = asyncio.create_task(self._own(), name=f"mcp-{self.name}")
@@ -113,6 +116,8 @@ class Connection:
         """
         if self._client is not None:
             return self._client
+        if self._is_closed:
+            raise McpUnavailableError(self.name, f"MCP server {self.name!r} is not used any more")
         self._check_breaker()
         self._error = None
         self.connect()
@@ -226,42 +231,48 @@ class Connection:
         while self.state in ("idle", "connecting"):
             await self._changed.wait()
 
+    def try_again(self) -> None:
+        """Connect in the background if it was given up for now."""
+        if self._is_parked:
+            self.connect()
+
     def reset(self) -> None:
-        """Forget failures: the next call tries again."""
+        """Forget failures, and connect."""
         self._breaker.reset()
         self._error = None
         self.connect()
 
     async def aclose(self) -> None:
-        """Leave the session, end the process, end the task. Safe to call twice."""
+        """Leave the session, end the process, end the task, for good. Safe to call twice."""
+        self._is_closed = True
         if self._refresh_task is not None:
             self._refresh_task.cancel()
         task, self._task = self._task, None
         if task is None:
             return
-        self._is_closing = True
         while not task.done():
             # More than once, because a task group may raise what its children raised instead.
             task.cancel()
             await asyncio.wait([task], timeout=5)
-        self._is_closing = False
         self._set("idle")
 
     # -- the owning task
 
     async def _own(self) -> None:
         retries = 0
-        while not self._is_closing:
+        while not self._is_closed:
             await self._wanted.wait()
             self._wanted.clear()
+            self._is_parked = False
             connects = self.connects
             error = await self._serve()
-            if error is None or self._is_closing:
+            if error is None or self._is_closed:
                 retries = 0
                 continue
             retries = 1 if self.connects != connects else retries + 1
             self._fail(error)
             if isinstance(error, McpAuthError) or retries > MAX_RETRIES:
+                self._is_parked = True
                 continue
             delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (retries - 1))
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from hermes_agent.config.sections.mcp import McpServerSettings, McpSettings
 from hermes_agent.core.mcp import McpServerStatus
@@ -46,13 +46,13 @@ class McpManager:
         self._disabled: tuple[str, ...] = ()
         self._learned = asyncio.Event()
         self._starters: list[asyncio.TimerHandle] = []
-        self._late: set[str] = set()
-        """Servers that were waited for in vain; nobody waits again."""
-        self._is_started = False
-        self._adopt(servers)
+        self._started_at: dict[str, float] = {}
+        self._servers: dict[str, McpServerSettings] = {}
+        self._add(servers)
 
-    def _adopt(self, servers: Mapping[str, McpServerSettings]) -> None:
-        self._disabled = tuple(sorted(name for name, each in servers.items() if not each.enabled))
+    def _add(self, servers: Mapping[str, McpServerSettings]) -> None:
+        self._servers |= servers
+        self._disabled = tuple(sorted(name for name, each in self._servers.items() if not each.enabled))
         for name, settings in sorted(servers.items()):
             if not settings.enabled:
                 continue
@@ -68,17 +68,12 @@ class McpManager:
 
     def start(self) -> None:
         """Connect in the background: now where tools are unknown, a little later elsewhere."""
-        if self._is_started:
-            return
-        self._is_started = True
         loop = asyncio.get_running_loop()
-        self._starters = [
-            loop.call_later(
-                (REFRESH_DELAY_SECONDS if name in self._catalogues else 0) + index * SPACING_SECONDS,
-                connection.connect_first,
-            )
-            for index, (name, connection) in enumerate(self._connections.items())
-        ]
+        fresh = [name for name in self._connections if name not in self._started_at]
+        for index, name in enumerate(fresh):
+            self._started_at[name] = loop.time()
+            delay = (REFRESH_DELAY_SECONDS if name in self._catalogues else 0) + index * SPACING_SECONDS
+            self._starters.append(loop.call_later(delay, self._connections[name].connect_first))
 
     def tools(self, only: Iterable[str] | None = None) -> tuple[Tool, ...]:
         """Tools for a new session, in a stable order: those of servers whose tools are known.
@@ -93,12 +88,21 @@ class McpManager:
                 tools += self._offer(name).tools
         return deferred(_without_doubles(tools), self._common.max_schema_tokens)
 
-    async def discovered(self, only: Iterable[str] | None = None) -> tuple[Tool, ...]:
-        """The same, but waits up to `discovery_timeout` for servers whose tools are not known yet."""
+    async def discovered(
+        self, only: Iterable[str] | None = None, *, is_attended: bool = False
+    ) -> tuple[Tool, ...]:
+        """The same, but waits for servers whose tools are not known yet.
+
+        Args:
+            only: Names of servers; None means all.
+            is_attended: Wait `discovery_wait` at most, not `discovery_timeout`. Either way nobody waits for
+                a server that was started longer ago than `discovery_timeout`.
+        """
         wanted = set(self._connections if only is None else only)
         self.start()
+        seconds = self._common.discovery_wait if is_attended else self._common.discovery_timeout
         try:
-            async with asyncio.timeout(self._common.discovery_timeout):
+            async with asyncio.timeout(seconds):
                 while any(self._is_awaited(name) for name in wanted):
                     self._learned.clear()
                     waiting = [
@@ -116,10 +120,7 @@ class McpManager:
                             task.cancel()
         except TimeoutError:
             late = sorted(name for name in wanted if self._is_awaited(name))
-            self._late.update(late)
-            _log.warning(
-                "mcp: %s did not list tools in time; the next session will have them", ", ".join(late)
-            )
+            _log.warning("mcp: %s did not list tools in time", ", ".join(late))
         return self.tools(wanted)
 
     def _is_awaited(self, name: str) -> bool:
@@ -127,15 +128,29 @@ class McpManager:
         return (
             connection is not None
             and name not in self._catalogues
-            and name not in self._late
             and not connection.has_failed
+            and self._is_patient(name)
             and connection.state in ("idle", "connecting")
         )
 
-    def has_unknown(self, only: Iterable[str] | None = None) -> bool:
-        """Whether `discovered` could find more than `tools`."""
+    def _is_patient(self, name: str) -> bool:
+        """Whether it was started so short a time ago that it is worth waiting for."""
+        started = self._started_at.get(name)
+        if started is None:
+            return True
+        return asyncio.get_running_loop().time() - started < self._common.discovery_timeout
+
+    def unknown(self, only: Iterable[str] | None = None) -> frozenset[str]:
+        """Enabled servers whose tools are not known (yet)."""
         names = self._connections if only is None else only
-        return any(self._is_awaited(name) for name in names)
+        return frozenset(name for name in names if name in self._connections and name not in self._catalogues)
+
+    def try_again(self, names: Iterable[str]) -> None:
+        """Connect, in the background, to those of these servers that were given up for now."""
+        for name in names:
+            connection = self._connections.get(name)
+            if connection is not None:
+                connection.try_again()
 
     async def use(self, server: str, action: Action, *, may_repeat: bool) -> ToolResult:
         """Do something with a connected server; raises `McpError`."""
@@ -171,16 +186,22 @@ class McpManager:
         """One server's connection. Raises `KeyError`."""
         return self._connections[server]
 
-    async def reload(self, servers: Mapping[str, McpServerSettings]) -> Sequence[McpServerStatus]:
-        """Adopt another configuration: connect to every server anew and wait for what they list."""
-        await self._close_connections()
+    async def adopt(self, servers: Mapping[str, McpServerSettings], common: McpSettings) -> None:
+        """Use another configuration. Servers that stay as they were are not touched."""
+        self._common = common
+        gone = {name for name, settings in self._servers.items() if servers.get(name) != settings}
+        await self._drop(gone)
+        self._add({name: settings for name, settings in servers.items() if name not in self._servers})
+        self.start()
+
+    async def reload(
+        self, servers: Mapping[str, McpServerSettings], common: McpSettings | None = None
+    ) -> Sequence[McpServerStatus]:
+        """Use another configuration, connect to every server anew, and wait for what they list."""
+        self._common = common or self._common
+        await self._drop(set(self._servers))
+        self._add(servers)
         self._catalogues.clear()
-        self._offers.clear()
-        self._connections.clear()
-        self._late.clear()
-        self._adopt(servers)
-        self._catalogues.clear()
-        self._is_started = False
         await self.discovered()
         for name, connection in self._connections.items():
             if name not in self._catalogues:
@@ -192,16 +213,21 @@ class McpManager:
 
     async def aclose(self) -> None:
         """Disconnect from all servers and end their processes. Safe to call twice."""
-        await self._close_connections()
-        on_close, self._on_close = self._on_close, lambda: None
-        await asyncio.to_thread(on_close)
-
-    async def _close_connections(self) -> None:
         for starter in self._starters:
             starter.cancel()
         self._starters.clear()
         if self._connections:
             await asyncio.gather(*(connection.aclose() for connection in self._connections.values()))
+        on_close, self._on_close = self._on_close, lambda: None
+        await asyncio.to_thread(on_close)
+
+    async def _drop(self, names: Collection[str]) -> None:
+        """Forget these servers; their tools in open sessions say so."""
+        dropped = [self._connections.pop(name) for name in names if name in self._connections]
+        for name in names:
+            for table in (self._servers, self._catalogues, self._offers, self._started_at):
+                table.pop(name, None)
+        await asyncio.gather(*(connection.aclose() for connection in dropped))
 
     def _learn(self, name: str, catalogue: Catalogue) -> None:
         before = self._catalogues.get(name)

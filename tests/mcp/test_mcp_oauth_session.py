@@ -164,6 +164,19 @@ async def test_a_server_that_wants_a_login_holds_up_no_other(stage: Protected, b
     assert states == {"notes": "needs_reauth", "other": "ready"}
 
 
+async def test_after_signing_in_the_tools_of_a_new_server_come(stage: Protected, bench: Bench) -> None:
+    broker = stage.broker()
+    manager = bench.manager(ports={"make_auth": broker.make_auth}, notes=stage.settings())
+    assert await manager.discovered() == ()
+    manager.try_again(["notes"])  # somebody writes, and has not signed in
+    await stage.login(stage.broker())  # another process
+    async with asyncio.timeout(10):
+        while manager.unknown():
+            manager.try_again(["notes"])
+            await asyncio.sleep(0.01)
+    assert "mcp_notes_echo" in {tool.definition.name for tool in manager.tools()}
+
+
 async def test_a_failing_authority_is_no_reason_to_sign_in(stage: Protected, bench: Bench) -> None:
     broker = stage.broker()
     token = await stage.login(broker)

@@ -184,7 +184,7 @@ async def _known_statuses(app: App) -> list[dict[str, Any]]:
                 "auth": settings.auth,
                 **_sign_in(app, name, settings),
                 "tools": statuses[name].tools,
-                "is_known": settings.enabled and not manager.has_unknown([name]),
+                "is_known": settings.enabled and not manager.unknown([name]),
                 "rejected": dict(statuses[name].rejected),
             }
             for name, settings in sorted(servers.items())

@@ -129,8 +129,10 @@ class McpSettings(Section):
 
     max_schema_tokens: int = Field(default=12_000, ge=0)
     """Tools of all servers whose descriptions are longer than this are found through `tool_search`."""
+    discovery_wait: float = Field(default=2, ge=0)
+    """Seconds the first message of a conversation waits for servers whose tools are not known yet."""
     discovery_timeout: float = Field(default=15, ge=0)
-    """Seconds the first message of a session waits for servers whose tools are not known yet."""
+    """The same where nobody writes a second message: `hermes -z`, scheduled jobs."""
 
 
 class McpRoot(Section):

@@ -204,6 +204,8 @@ def prepare() -> None:
         print(option("fail"), file=sys.stderr, flush=True)
         sys.exit(7)
     time.sleep(float(option("delay", "0")))
+    while option("gate") and not Path(option("gate")).exists():
+        time.sleep(0.01)
     if option("garbage"):
         print("Welcome to my server!\n{]\n\n\x00\xff", flush=True)
 
