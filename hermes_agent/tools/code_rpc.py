@@ -1,7 +1,7 @@
-"""The socket over which a script calls tools.
+"""How a script calls tools: one line of JSON in, one out, one call per connection, one at a time.
 
-One line of JSON in (`{"tool", "arguments"}`), one out (`{"result"}` or `{"error"}`), one call per
-connection, one at a time. It lives in a private directory, as long as its script.
+A request is `{"tool", "arguments"}`, an answer `{"result"}` or `{"error"}`. On this machine they come over a
+Unix socket; in containers and on other hosts a relay (`code_relay`) carries them over its standard streams.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
-from hermes_agent.core.errors import HermesError
+from hermes_agent.core.environment import BackgroundProcess, Command, Environment
+from hermes_agent.core.errors import ExecutionError, HermesError
 from hermes_agent.core.tool import ToolResult
 
 REQUEST_BYTES: Final = 8_000_000
 READ_SECONDS: Final = 30.0
+RELAY_SECONDS: Final = 20.0
+
+_NO_CALL: Final = {"error": "this is not a call of hermes_tools, or it is too long"}
 
 Invoke = Callable[[str, Mapping[str, Any]], Awaitable[ToolResult]]
 
 
-class ToolServer:
+class ToolCalls:
     """Answers the calls of one script.
 
     Args:
@@ -40,10 +45,41 @@ class ToolServer:
         self._max_calls = max_calls
         self._report = report
         self._turn = asyncio.Lock()
+        self.count = 0
+        """How many were wanted."""
+
+    async def answer(self, line: bytes) -> bytes:
+        """The answer to one request."""
+        answer = await self._answer(line)
+        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            name, arguments = request["tool"], dict(request["arguments"])
+        except (ValueError, KeyError, TypeError):
+            return _NO_CALL
+        self.count += 1
+        if self.count > self._max_calls:
+            return {"error": f"the limit of {self._max_calls} tool calls per script is reached"}
+        if name not in self._allowed:
+            return {"error": f"scripts cannot call {name!r}; they have: {', '.join(sorted(self._allowed))}"}
+        async with self._turn:
+            self._report(f"→ {name} {_short(arguments)}\n")
+            try:
+                result = await self._invoke(name, arguments)
+            except HermesError as error:
+                return {"error": "\n".join(error.lines)}
+        return {"result": _value(result.text)}
+
+
+class SocketServer:
+    """Takes calls over a Unix socket in a private directory, as long as its script lives."""
+
+    def __init__(self, calls: ToolCalls) -> None:
+        self._calls = calls
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self.calls = 0
-        """How many were wanted."""
 
     async def start(self, path: Path) -> None:
         """Listen at this path (at most about 100 characters long)."""
@@ -62,8 +98,11 @@ class ToolServer:
         assert task is not None
         self._connections.add(task)
         try:
-            answer = await self._answer(reader)
-            writer.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+            try:
+                line = await asyncio.wait_for(reader.readline(), READ_SECONDS)
+            except (TimeoutError, ValueError):
+                line = b""
+            writer.write(await self._calls.answer(line))
             await writer.drain()
         except asyncio.CancelledError:
             pass  # the script has ended; nobody reads this answer
@@ -75,25 +114,72 @@ class ToolServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> dict[str, Any]:
-        try:
-            line = await asyncio.wait_for(reader.readline(), READ_SECONDS)
-            request = json.loads(line)
-            name, arguments = request["tool"], dict(request["arguments"])
-        except (TimeoutError, ValueError, KeyError, TypeError):
-            return {"error": "this is not a call of hermes_tools, or it is too long"}
-        self.calls += 1
-        if self.calls > self._max_calls:
-            return {"error": f"the limit of {self._max_calls} tool calls per script is reached"}
-        if name not in self._allowed:
-            return {"error": f"scripts cannot call {name!r}; they have: {', '.join(sorted(self._allowed))}"}
-        async with self._turn:
-            self._report(f"→ {name} {_short(arguments)}\n")
-            try:
-                result = await self._invoke(name, arguments)
-            except HermesError as error:
-                return {"error": "\n".join(error.lines)}
-        return {"result": _value(result.text)}
+
+class RelayServer:
+    """Takes calls through a relay that runs beside the script.
+
+    Args:
+        environment: Where both run.
+        calls: Answers.
+    """
+
+    def __init__(self, environment: Environment, calls: ToolCalls) -> None:
+        self._environment = environment
+        self._calls = calls
+        self._process: BackgroundProcess | None = None
+        self._rest = b""
+        self._is_ready = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, python: str, relay: str, path: str) -> None:
+        """Start the relay (a program at this path) and wait until it listens.
+
+        Raises:
+            ExecutionError: It does not start.
+        """
+        text = f"exec {quote(python)} -I -S {quote(relay)} {quote(path)} 2>/dev/null"
+        command = Command(text, cwd="/", persistent=False)
+        self._process = await self._environment.spawn(command, self._take)
+        ready = asyncio.create_task(self._is_ready.wait())
+        ended = asyncio.create_task(self._process.wait(RELAY_SECONDS))
+        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED, timeout=RELAY_SECONDS)
+        for task in (ready, ended):
+            task.cancel()
+        if not self._is_ready.is_set():
+            raise ExecutionError(
+                f"Tool calls cannot be carried out of the {self._environment.name} environment",
+                why=f"The relay did not start: {self._process.output().strip()[-300:] or 'it said nothing'}",
+                remedy="It needs Unix sockets in /tmp.",
+            )
+
+    async def aclose(self) -> None:
+        """Drop calls that are going on and end the relay."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._process is not None:
+            await self._process.kill()
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            word, number, request = [*line.split(b" ", 2), b"", b""][:3]
+            if word != b"hermes-rpc" or not number.isdigit():
+                continue  # what the place says to everybody who comes in
+            if number == b"0":
+                self._is_ready.set()
+                continue
+            task = asyncio.create_task(self._serve(number, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, number: bytes, request: bytes) -> None:
+        answer = await self._calls.answer(request)
+        assert self._process is not None
+        with contextlib.suppress(HermesError):  # the script has ended, and the relay with it
+            async with self._writing:
+                await self._process.write(b"%s %s\n" % (number, answer))
 
 
 def _value(text: str) -> Any:
