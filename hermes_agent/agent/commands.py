@@ -164,7 +164,6 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "What the agent remembers; decide on changes that wait",
         "Model and tools",
         args="[pending|approve ID|reject ID|undo]",
-        scope="cli",
         choices=("pending", "approve", "reject", "undo"),
     ),
     CommandSpec(
@@ -172,12 +171,13 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "Skills you can call with /name; decide on what the agent proposes",
         "Model and tools",
         args="[proposals|diff ID|approve ID|reject ID]",
-        scope="cli",
         choices=("proposals", "diff", "approve", "reject"),
     ),
     CommandSpec("config", "Show the settings that matter here", "Model and tools", scope="cli"),
     # While it works
-    CommandSpec("stop", "Interrupt the agent", "While it works", while_running=True),
+    CommandSpec(
+        "stop", "Interrupt the agent, or a background task", "While it works", args="[ID]", while_running=True
+    ),
     CommandSpec(
         "approve",
         "Let the agent do what it asked for",
@@ -219,7 +219,6 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "What a message does while the agent works",
         "While it works",
         args="[interrupt|queue|steer]",
-        scope="cli",
         while_running=True,
         choices=("interrupt", "queue", "steer"),
     ),
@@ -240,7 +239,6 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "How much of the tools' work is shown",
         "Display",
         args="[off|new|all|verbose]",
-        scope="cli",
         while_running=True,
         choices=("off", "new", "all", "verbose"),
     ),

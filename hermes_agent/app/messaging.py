@@ -10,13 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from hermes_agent.agent.skill_commands import expand
 from hermes_agent.app.container import App
+from hermes_agent.app.learning_commands import memory_command, skills_command
 from hermes_agent.app.mcp_command import mcp_command
 from hermes_agent.config.extras import require_extra
 from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.loading import load
+from hermes_agent.core.memory import OWNER
 from hermes_agent.core.platform import Platform
+from hermes_agent.core.speech import Transcriber
+from hermes_agent.gateway.files import ChatFiles
+from hermes_agent.gateway.hooks import FileHooks
 from hermes_agent.gateway.pairing import PairingBook
 from hermes_agent.gateway.platforms.table import PLATFORMS, PlatformEntry, is_enabled
 from hermes_agent.gateway.ports import GatewayPorts, PlatformFactory
@@ -50,9 +56,17 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
     chats = SqliteChats(store)
     inbox, outbox = SqliteInbox(store), SqliteOutbox(store)
 
+    files = ChatFiles(
+        app.home,
+        roots=lambda: app.settings.gateway.media_roots,
+        transcriber=partial(make_transcriber, app),
+    )
+    hooks = FileHooks(app.home.hooks, partial(_hook_environment, app))
+
     async def prune() -> None:
         await inbox.prune()
         await outbox.prune()
+        await asyncio.to_thread(files.prune)
 
     ports = GatewayPorts(
         settings=lambda: app.settings,
@@ -65,8 +79,15 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         approvals=chats,
         pairing=PairingBook(app.home),
         home=app.home,
+        files=files,
         platforms=partial(configured_platforms, app),
         mcp=partial(mcp_command, app),
+        memory=partial(_memory, app),
+        skills=lambda argument: skills_command(app.learning, argument),
+        expand=lambda text, session_id: expand(app.learning.skills, text, session_id=session_id),
+        hooks=hooks,
+        close_hooks=hooks.aclose,
+        redact=partial(_redact, app),
         prune=prune,
         adopt_index=partial(_adopt_index, app, chats),
         write_index=_IndexFile(app, chats).write,
@@ -75,6 +96,29 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         ports.restart = process.restart
         ports.reload = partial(_reload, process)
     return MessagingService(ports)
+
+
+async def _memory(app: App, argument: str, principal: str) -> str:
+    owner = principal in app.settings.memory.owners
+    return await memory_command(app.learning, argument, principal=OWNER if owner else principal)
+
+
+def _redact(app: App, text: str) -> str:
+    return app.redactor.redact(text)
+
+
+def make_transcriber(app: App) -> Transcriber | None:
+    """Who listens to voice messages; None if nobody is set up."""
+    found: Transcriber | None = load("hermes_agent.models.transcription:make_transcriber")(
+        app.settings.stt, app.environ.get
+    )
+    return found
+
+
+def _hook_environment(app: App) -> dict[str, str]:
+    """Hooks are the owner's own code: they get all variables, as the gateway has them."""
+    found = {name: app.environ.get(name) or "" for name in app.environ.names()}
+    return {**found, "HERMES_HOME": str(app.home.root)}
 
 
 def configured_platforms(app: App) -> Sequence[tuple[str, PlatformFactory]]:

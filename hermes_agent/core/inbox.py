@@ -139,6 +139,10 @@ class ChatApprovals(Protocol):
         """
         ...
 
+    async def approval_of(self, approval_id: str) -> str:
+        """The session key of the conversation that asked; empty if nobody did."""
+        ...
+
     async def use_approval(self, approval_id: str) -> None:
         """A run has acted on the decision: it counts no more."""
         ...

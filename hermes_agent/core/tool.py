@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from hermes_agent.core.approvals import Question, Verdict
-from hermes_agent.core.environment import Environment
+from hermes_agent.core.environment import BackgroundProcess, Environment, OutputSink
 from hermes_agent.core.errors import ToolError
 from hermes_agent.core.messages import ImagePart, Message
 from hermes_agent.core.model import ToolDefinition
@@ -50,12 +50,25 @@ class SessionScope:
         self.session_id = session_id
         self.environment = environment
         self.principal = principal
+        self.on_process: Callable[[BackgroundProcess], OutputSink | None] | None = None
+        """Told of each background process; what it gives gets the process's output."""
         self._history = history
         self._state: dict[type[Any], Any] = {}
+        self._processes: list[BackgroundProcess] = []
 
     def provide(self, value: object) -> None:
         """Give the session's tools something that only the session can make (`core.delegation`)."""
         self._state[type(value)] = value
+
+    def started(self, process: BackgroundProcess) -> OutputSink | None:
+        """A tool has started a background process; what is given wants its output."""
+        self._processes = [*self.running, process]
+        return self.on_process(process) if self.on_process is not None else None
+
+    @property
+    def running(self) -> list[BackgroundProcess]:
+        """Background processes that have not ended; closing the session would end them."""
+        return [each for each in self._processes if each.exit_code is None]
 
     def find(self, kind: type[StateT]) -> StateT | None:
         """What was provided, or is kept, of this kind; None if there is nothing."""

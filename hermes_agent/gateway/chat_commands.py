@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermes_agent import __version__
 from hermes_agent.agent import session_commands
 from hermes_agent.agent.checkpoints import rollback
-from hermes_agent.agent.commands import SlashCommand
+from hermes_agent.agent.commands import CATEGORIES, CommandSpec, SlashCommand, commands_for, find, parse
 from hermes_agent.agent.delegation import agents
 from hermes_agent.core.approvals import Decision
 from hermes_agent.core.errors import HermesError, UsageError
 from hermes_agent.core.inbox import InboxEntry
-from hermes_agent.core.outbox import Kind
 from hermes_agent.core.session import SessionRecord
-from hermes_agent.gateway.keys import background_key
+from hermes_agent.gateway.keys import background_key, background_task, principal_of
+from hermes_agent.gateway.replies import Reply
 
 if TYPE_CHECKING:
+    from hermes_agent.gateway.chat_run import ChatRun
     from hermes_agent.gateway.conversation import Conversation
 
 OWNER_ONLY = frozenset(
     {"reload", "mcp", "reload-mcp", "restart", "platform", "yolo", "sethome", "rollback", "insights"}
 )
+"""Commands that concern the whole gateway, everybody's figures, or files of this machine."""
+BUSY_MODES = ("interrupt", "queue", "steer")
+PROGRESS_MODES = ("off", "new", "all", "verbose")
 _LISTED = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a command or run gives: a text to send, or a prompt to run."""
-
-    text: str = ""
-    kind: Kind = "command"
-    live_entry: int = 0
-    prompt: str = ""
 
 
 Handler: TypeAlias = "Callable[[Conversation, InboxEntry, SlashCommand], Awaitable[Reply | None]]"
@@ -47,21 +42,45 @@ async def run_command(conversation: Conversation, entry: InboxEntry, command: Sl
 
     Failures are told in the reply.
     """
-    message = entry.message
     name = command.spec.name
-    if name in OWNER_ONLY and not conversation.context.access.is_owner(message.platform, message.sender):
+    if name in OWNER_ONLY and not _is_owner(conversation, entry):
         return Reply(f"/{name} is for the owner of this gateway.")
     handler = _HANDLERS.get(name)
     if handler is None:
-        return Reply(f"/{name} works in the terminal only.")
+        return _terminal_only(command.spec)
     try:
         return await handler(conversation, entry, command)
     except HermesError as error:
         return Reply("\n".join(error.lines))
 
 
+def unknown_command(text: str) -> Reply:
+    """The answer to `/word` that is no command of chats (and calls no skill)."""
+    word = text.removeprefix("/").split(maxsplit=1)[0].lower()
+    try:
+        spec = find(word, "cli")
+        if word in (spec.name, *spec.aliases):
+            return _terminal_only(spec)
+    except UsageError:
+        pass
+    try:
+        parse(text, "gateway")
+    except UsageError as error:
+        return Reply("\n".join(error.lines))
+    return Reply(f"/{word} cannot be used now.")
+
+
+def _terminal_only(spec: CommandSpec) -> Reply:
+    instead = _INSTEAD.get(spec.name, "")
+    return Reply(f"/{spec.name} works in the terminal only.{f' {instead}' if instead else ''}")
+
+
+def _is_owner(conversation: Conversation, entry: InboxEntry) -> bool:
+    return conversation.context.access.is_owner(entry.message.platform, entry.message.sender)
+
+
 async def _new(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
-    await conversation.chat.forget("new")
+    await conversation.chat.forget("new", entry.message)
     session = await conversation.chat.open(entry.message)
     if command.argument:
         await session.set_title(command.argument)
@@ -100,7 +119,9 @@ async def _sessions(conversation: Conversation, entry: InboxEntry, command: Slas
     if wanted:
         records = [each for each in records if wanted in f"{each.title} {each.preview}".lower()]
     current = conversation.session.id if conversation.session else ""
-    return Reply(session_commands.sessions_text(records[:_LISTED], current))
+    listed = session_commands.sessions_text(records[:_LISTED], current)
+    more = len(records) - _LISTED
+    return Reply(f"{listed}\n… and {more} more: /sessions WORD looks for some." if more > 0 else listed)
 
 
 async def _resume(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
@@ -163,11 +184,35 @@ async def _yolo(conversation: Conversation, entry: InboxEntry, command: SlashCom
     return Reply(session_commands.yolo(session, command.argument))
 
 
-async def _stop(conversation: Conversation, _entry: InboxEntry, _command: SlashCommand) -> Reply:
+async def _stop(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    if command.argument:
+        task = command.argument.split()[0]
+        for each in _background_of(conversation, entry):
+            if background_task(each.key) == task and each.interrupt():
+                return Reply(f"⏹ Stopped {task}.")
+        raise UsageError(f"No background task {task!r} of yours is running", remedy="/status lists them.")
     if not conversation.interrupt():
-        return Reply("Nothing is running.")
+        tasks = [background_task(each.key) for each in _background_of(conversation, entry)]
+        more = f" In the background: {', '.join(tasks)} (/stop ID ends one)." if tasks else ""
+        return Reply(f"Nothing is running.{more}")
     more = f" {conversation.waiting} more wait." if conversation.waiting else ""
     return Reply(f"⏹ Stopped.{more}")
+
+
+def _background_of(conversation: Conversation, entry: InboxEntry) -> list[Conversation]:
+    """Background tasks that this person has running from this chat."""
+    return [
+        each
+        for each in conversation.context.conversations()
+        if background_task(each.key)
+        and each.run is not None
+        and each.is_running
+        and _is_mine(each.run, entry)
+    ]
+
+
+def _is_mine(run: ChatRun, entry: InboxEntry) -> bool:
+    return run.address == entry.message.address and run.approver_id == entry.message.sender.id
 
 
 async def _steer(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply | None:
@@ -200,16 +245,18 @@ async def _deny(conversation: Conversation, entry: InboxEntry, _command: SlashCo
 
 
 async def _decide(conversation: Conversation, entry: InboxEntry, decision: Decision) -> Reply:
-    request = conversation.open_approval
-    if request is None:
-        return Reply("Nothing waits for a decision.")
     sender = entry.message.sender
-    if decision == "always" and not conversation.context.access.is_owner(entry.message.platform, sender):
+    asking = [conversation, *_background_of(conversation, entry)]
+    found = ((each.run, each.run.open_approval) for each in asking if each.run is not None)
+    run, request = next(((run, asked) for run, asked in found if asked is not None), (None, None))
+    if run is None or request is None:
+        return Reply("Nothing waits for a decision.")
+    if decision == "always" and not _is_owner(conversation, entry):
         raise UsageError("Only the owner may approve something for good", remedy="/approve session")
     approvals = conversation.context.ports.approvals
     if await approvals.decide_approval(request.id, sender.id, decision, action=request.action) is None:
         raise UsageError("This is not yours to decide, or it is too late")
-    if conversation.decide(decision, sender.id, request_id=request.id):
+    if run.decide(decision, sender.id, request_id=request.id):
         await approvals.use_approval(request.id)
     return Reply("🚫 Not run." if decision == "deny" else "👍 Approved.")
 
@@ -239,6 +286,11 @@ async def _status(conversation: Conversation, entry: InboxEntry, _command: Slash
         await conversation.chat.open(entry.message)
     if conversation.session is not None:
         lines.insert(0, session_commands.status_text(conversation.session))
+        running = conversation.session.scope.running
+        lines += [f"Background process {each.id}: {each.command[:80]}" for each in running]
+    tasks = [background_task(each.key) for each in _background_of(conversation, entry)]
+    if tasks:
+        lines.append(f"Background tasks: {', '.join(tasks)} (/stop ID ends one)")
     state = "working" if conversation.is_running else "idle"
     waiting = f", {conversation.waiting} waiting" if conversation.waiting else ""
     return Reply("\n".join([*lines, f"Now: {state}{waiting}"]))
@@ -249,8 +301,24 @@ async def _usage(conversation: Conversation, entry: InboxEntry, _command: SlashC
     return Reply(session_commands.usage_text(session))
 
 
-async def _help(_conversation: Conversation, _entry: InboxEntry, command: SlashCommand) -> Reply:
-    return Reply(session_commands.help_text(command.argument, "gateway"))
+async def _help(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    if command.argument:
+        word = command.argument.split()[0].removeprefix("/").lower()
+        spec = find(word, "gateway")
+        text = session_commands.help_text(word, "gateway")
+        return Reply(f"{text} For the owner." if spec.name in OWNER_ONLY else text)
+    is_owner = _is_owner(conversation, entry)
+    lines: list[str] = []
+    for category in CATEGORIES:
+        shown = [
+            f"- `{spec.usage}` {spec.summary}"
+            for spec in commands_for("gateway")
+            if spec.category == category and spec.name in _HANDLERS
+            if is_owner or spec.name not in OWNER_ONLY
+        ]
+        lines += ["", f"**{category}**", "", *shown] if shown else []
+    lines += ["", "`/skills` lists the skills, each of which `/name` calls."]
+    return Reply("\n".join(lines).strip())
 
 
 async def _version(_conversation: Conversation, _entry: InboxEntry, _command: SlashCommand) -> Reply:
@@ -300,11 +368,91 @@ async def _mcp(conversation: Conversation, _entry: InboxEntry, command: SlashCom
 
 
 async def _restart(conversation: Conversation, entry: InboxEntry, _command: SlashCommand) -> Reply:
+    address = entry.message.address
+    asked = {
+        "key": str(entry.id),
+        "platform": address.platform,
+        "chat_id": address.chat_id,
+        "thread_id": address.thread_id,
+    }
+    await conversation.context.ports.chats.put_fact("gateway", "restarted_from", json.dumps(asked))
     conversation.after_finish(
         lambda: conversation.context.ports.restart(f"/restart of {entry.message.sender.id}")
     )
     return Reply("♻️ Restarting. What is going on is finished or gone on with.")
 
+
+async def _memory(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    principal = principal_of(entry.message, conversation.key)
+    return Reply(await conversation.context.ports.memory(command.argument, principal))
+
+
+async def _skills(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    if command.argument and not _is_owner(conversation, entry):
+        return Reply("Skills are shared by everybody: the owner of this gateway decides on changes.")
+    return Reply(await conversation.context.ports.skills(command.argument))
+
+
+async def _busy(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    word = command.argument.strip().lower()
+    if word and word not in BUSY_MODES:
+        raise UsageError(f"/busy takes {', '.join(BUSY_MODES)}, not {word!r}")
+    if word:
+        await conversation.chat.choose(entry.message, busy=word)
+    does = {
+        "interrupt": "ends what I do, and I answer it at once",
+        "queue": "waits its turn",
+        "steer": "is told to me while I go on",
+    }[conversation.busy_mode]
+    return Reply(f"A message that comes while I work {does} ({conversation.busy_mode}).")
+
+
+async def _verbose(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    word = command.argument.strip().lower()
+    if word and word not in PROGRESS_MODES:
+        raise UsageError(f"/verbose takes {', '.join(PROGRESS_MODES)}, not {word!r}")
+    if word:
+        await conversation.chat.choose(entry.message, progress=word)
+    chosen = conversation.chat.choices.progress
+    if not chosen:
+        display = conversation.context.ports.settings().display
+        own = display.platforms.get(entry.message.platform)
+        chosen = (own.tool_progress if own is not None else None) or display.tool_progress
+    return Reply(f"Tool calls shown in this chat: {chosen}")
+
+
+async def _branch(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    old = await conversation.chat.open(entry.message)
+    if not old.messages:
+        raise UsageError("There is nothing to branch from yet")
+    store = conversation.context.ports.sessions
+    record = await store.create(
+        source=old.record.source,
+        model=old.model.info.label,
+        cwd=old.record.cwd,
+        user_id=old.record.user_id,
+        title=command.argument or None,
+        parent_session_id=old.id,
+        model_config=dict(old.record.model_config),
+    )
+    await store.append(record.id, list(old.messages))
+    if old.system_prompt:
+        record = await store.update(record.id, system_prompt=old.system_prompt)
+    left = old.record.title or old.id
+    await conversation.chat.take(record, entry.message)
+    return Reply(f"🌿 A copy goes on here as {record.id}; the original stays as it is (/resume {left}).")
+
+
+_INSTEAD = {
+    "clear": "/new begins a new conversation.",
+    "quit": "A chat needs no end; /new begins another conversation.",
+    "copy": "",
+    "image": "Send the image as an attachment.",
+    "history": "It stands above.",
+    "tools": "/status tells about this conversation.",
+    "config": "/status tells about this conversation; the owner changes settings with hermes config.",
+}
+"""What helps in a chat where a command of the terminal does not."""
 
 _HANDLERS: dict[str, Handler] = {
     "new": _new,
@@ -313,15 +461,20 @@ _HANDLERS: dict[str, Handler] = {
     "title": _title,
     "resume": _resume,
     "sessions": _sessions,
+    "branch": _branch,
     "compress": _compress,
     "rollback": _rollback,
     "model": _model,
     "reasoning": _reasoning,
     "personality": _personality,
     "yolo": _yolo,
+    "memory": _memory,
+    "skills": _skills,
     "stop": _stop,
     "steer": _steer,
     "queue": _queue,
+    "busy": _busy,
+    "verbose": _verbose,
     "agents": _agents,
     "approve": _approve,
     "deny": _deny,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
@@ -14,19 +16,60 @@ from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import InboundMessage
 from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.context import GatewayContext
-from hermes_agent.gateway.keys import background_task, policy_for
+from hermes_agent.gateway.keys import background_task, policy_for, principal_of
 
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Choices:
+    """What people chose for a chat; empty means the setting. Kept across restarts.
+
+    Attributes:
+        busy: What a message does during a run (`/busy`).
+        progress: How much of the tools' work is shown (`/verbose`).
+    """
+
+    busy: str = ""
+    progress: str = ""
+
+
 class ChatSession:
-    """The session of one conversation."""
+    """The session of one conversation.
+
+    Attributes:
+        on_news: Shows the chat a line that the agent does not read (a review has saved something).
+        on_notify: The agent was told something that it had asked to be told (a process has ended).
+    """
 
     def __init__(self, key: str, context: GatewayContext) -> None:
         self.key = key
         self.session: Session | None = None
+        self.choices = Choices()
+        self.on_news: Callable[[str], None] | None = None
+        self.on_notify: Callable[[], None] | None = None
+        self.last_message: InboundMessage | None = None
         self._context = context
         self._is_background = bool(background_task(key))
+        self._has_choices = False
+
+    @property
+    def has_processes(self) -> bool:
+        """Background processes of the session run; closing it would end them."""
+        return self.session is not None and bool(self.session.scope.running)
+
+    def facts(self, message: InboundMessage) -> dict[str, str]:
+        """Where something happens, for hooks."""
+        return {
+            "platform": message.platform,
+            "chat_id": message.chat_id,
+            "chat_type": message.chat_type,
+            "thread_id": message.thread_id,
+            "user_id": message.sender.id,
+            "user_name": message.sender.name,
+            "session_key": self.key,
+            "session_id": self.session.id if self.session else "",
+        }
 
     async def open(self, message: InboundMessage) -> Session:
         """The session for a message that came now: the conversation's, or a new one.
@@ -36,9 +79,11 @@ class ChatSession:
             ProviderSetupError: No usable model.
         """
         ports = self._context.ports
+        await self._load_choices(message)
+        self.last_message = message
         chat = None if self._is_background else await ports.chats.chat(self.key)
         if chat is not None and (reason := self._reset_reason(message, chat)):
-            await self.forget("reset")
+            await self.forget("reset", message)
             chat = None
             await self._tell_reset(message, reason)
         if self.session is not None and (chat is None or chat.session_id == self.session.id):
@@ -51,8 +96,10 @@ class ChatSession:
                 await self.take(await ports.sessions.get(chat.session_id), message)
         if self.session is None:
             service = await ports.service()
-            self.session = await service.create(self._options(message))
+            self._adopt(await service.create(self._options(message)), message)
             await self.remember(message)
+            ports.hooks.emit("session:start", self.facts(message))
+        assert self.session is not None
         return self.session
 
     async def take(self, record: SessionRecord, message: InboundMessage) -> Session:
@@ -61,12 +108,14 @@ class ChatSession:
             service = await self._context.ports.service()
             session = await service.resume(record, self._options(message))
             await self.close()
-            self.session = session
+            self._adopt(session, message)
         await self.remember(message)
+        assert self.session is not None
         return self.session
 
     async def reopen(self, session_id: str | None, message: InboundMessage) -> Session | None:
         """The session that a killed run worked in; None if it is gone."""
+        await self._load_choices(message)
         try:
             record = await self._context.ports.sessions.get(session_id or "")
         except SessionNotFoundError:
@@ -88,13 +137,24 @@ class ChatSession:
         }
         await self._context.ports.chats.put_chat(self.key, message.platform, self.session.id, origin)
 
-    async def forget(self, reason: str) -> None:
+    async def forget(self, reason: str, message: InboundMessage) -> None:
         """End the session; the next message begins a new one."""
-        chat = await self._context.ports.chats.chat(self.key)
+        ports = self._context.ports
+        chat = await ports.chats.chat(self.key)
         await self.close()
-        await self._context.ports.chats.drop_chat(self.key)
+        await ports.chats.drop_chat(self.key)
         if chat is not None:
-            await self._context.ports.sessions.end(chat.session_id, reason)
+            await ports.sessions.end(chat.session_id, reason)
+            facts = {**self.facts(message), "session_id": chat.session_id, "reason": reason}
+            ports.hooks.emit("session:end", facts)
+            ports.hooks.emit("session:reset", facts)
+
+    async def choose(self, message: InboundMessage, **chosen: str) -> None:
+        """Change what is chosen for this chat (fields of `Choices`)."""
+        await self._load_choices(message)
+        for name, value in chosen.items():
+            setattr(self.choices, name, value)
+            await self._context.ports.chats.put_fact(message.platform, f"{name}:{self.key}", value)
 
     async def close(self) -> None:
         """Give the memory back; the session is opened again when it is needed."""
@@ -102,14 +162,31 @@ class ChatSession:
         if session is not None:
             await session.aclose()
 
+    def _adopt(self, session: Session, message: InboundMessage) -> None:
+        self.session = session
+        self.last_message = message
+        session.on_news = self.on_news
+        session.on_notify = self.on_notify
+        session.scope.on_process = self._context.processes.follower(message.address)
+
+    async def _load_choices(self, message: InboundMessage) -> None:
+        if self._has_choices or self._is_background:
+            return
+        chats = self._context.ports.chats
+        self.choices.busy = await chats.get_fact(message.platform, f"busy:{self.key}")
+        self.choices.progress = await chats.get_fact(message.platform, f"progress:{self.key}")
+        self._has_choices = True
+
     def _options(self, message: InboundMessage) -> SessionOptions:
         return SessionOptions(
             source=message.platform,
             user_id=message.sender.id,
-            principal=f"{message.platform}:{message.sender.id}",
+            principal=principal_of(message, self.key),
         )
 
     def _reset_reason(self, message: InboundMessage, chat: Chat) -> str:
+        if self.has_processes:
+            return ""  # what it has started goes on
         kind = "thread" if message.thread_id else message.chat_type
         policy = policy_for(self._context.ports.settings().session_reset, message.platform, kind)
         return policy.reason(chat.updated_at, time.time())

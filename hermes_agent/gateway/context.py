@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.inbox import InboxEntry
@@ -11,6 +12,14 @@ from hermes_agent.core.platform import ChatAddress, InboundMessage, Platform
 from hermes_agent.gateway.access import Access
 from hermes_agent.gateway.delivery import Delivery
 from hermes_agent.gateway.ports import GatewayPorts
+from hermes_agent.gateway.processes import ProcessNotices
+
+if TYPE_CHECKING:
+    from hermes_agent.gateway.conversation import Conversation
+
+
+def _no_conversations() -> Sequence[Conversation]:
+    return ()
 
 
 async def _cannot(_name: str) -> None:
@@ -23,6 +32,8 @@ class GatewayContext:
 
     Attributes:
         route: Gives a stored message to its conversation.
+        processes: Tells chats about background processes.
+        conversations: All that are known now.
         is_draining: No new run begins.
         on_idle: A conversation has nothing to do any more.
         pause: Disconnect a platform until `resume`; raises `UsageError`.
@@ -34,6 +45,8 @@ class GatewayContext:
     platform_of: Callable[[str], Platform | None]
     route: Callable[[InboxEntry], None]
     platform_lines: Callable[[], list[str]]
+    processes: ProcessNotices
+    conversations: Callable[[], Sequence[Conversation]] = field(default=_no_conversations)
     pause: Callable[[str], Awaitable[None]] = field(default=_cannot)
     resume: Callable[[str], Awaitable[None]] = field(default=_cannot)
     on_idle: Callable[[], None] = field(default=lambda: None)

@@ -10,6 +10,7 @@ from hermes_agent.config.sections.session_reset import ResetMode, SessionResetSe
 from hermes_agent.core.platform import InboundMessage
 
 _BACKGROUND = "background:"
+_OWN = "hermes:"
 
 
 def session_key(
@@ -35,6 +36,25 @@ def session_key(
 def is_shared(message: InboundMessage, key: str) -> bool:
     """Whether several people talk in this conversation."""
     return message.chat_type != "dm" and not key.endswith(f":{message.sender.id}")
+
+
+def principal_of(message: InboundMessage, key: str) -> str:
+    """Whom a conversation works for (whose memory it has): a person, or the chat that several share."""
+    if not background_task(key) and is_shared(message, key):
+        return ":".join(
+            part for part in (message.platform, "chat", message.chat_id, message.thread_id) if part
+        )
+    return f"{message.platform}:{message.sender.id}"
+
+
+def own_message_id(name: str) -> str:
+    """The id of a message that the gateway itself puts into a conversation; no platform has such ids."""
+    return f"{_OWN}{name}"
+
+
+def is_own(message: InboundMessage) -> bool:
+    """Whether the gateway itself put this message into the conversation."""
+    return message.message_id.startswith(_OWN)
 
 
 def background_key(task_id: str) -> str:

@@ -2,67 +2,93 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from hermes_agent.config.paths import Home
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import HermesError
 from hermes_agent.core.platform import AttachmentKind, OutgoingFile
+from hermes_agent.gateway.files import MAX_OUTGOING_BYTES, ChatFiles, RefusedFile, check_name
 
 _LINE = re.compile(r"^[ \t>*-]*MEDIA:[ \t]*(?P<path>\S.*?)[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 _VOICE, _DOCUMENT = "[[audio_as_voice]]", "[[as_document]]"
-MAX_FILE_BYTES = 50_000_000
+_MAX_FILES = 10
 _KINDS: dict[str, AttachmentKind] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp"), "image"),
     **dict.fromkeys((".mp3", ".m4a", ".wav", ".flac"), "audio"),
     **dict.fromkeys((".ogg", ".opus"), "voice"),
     **dict.fromkeys((".mp4", ".mov", ".webm"), "video"),
 }
-_OPEN_DIRECTORIES = ("cache", "workspace", "cron")
-"""Under the state directory only these may be sent from: everything else there is secret or private."""
 
 
-def take_media(text: str, home: Home) -> tuple[str, tuple[OutgoingFile, ...]]:
-    """The text without its `MEDIA:` lines, and the files they name; refused ones are told in the text."""
+async def take_media(
+    text: str, files: ChatFiles, environment: Environment | None = None
+) -> tuple[str, tuple[OutgoingFile, ...]]:
+    """The text without its `MEDIA:` lines, and copies of the files they name; refused ones are told in it.
+
+    Args:
+        text: The answer. Lines in code blocks stay as they are.
+        files: Where copies go, and what may be sent.
+        environment: Where the conversation's commands run: the paths are paths there.
+    """
     if "MEDIA:" not in text:
         return text, ()
     as_voice, as_document = _VOICE in text, _DOCUMENT in text
-    files: list[OutgoingFile] = []
+    kept: list[str] = []
+    found: list[OutgoingFile] = []
     problems: list[str] = []
-    for match in _LINE.finditer(text):
-        path = Path(match["path"].strip("`'\"")).expanduser()
-        problem = _problem(path, home)
-        if problem:
-            problems.append(f"({path.name} was not sent: {problem})")
+    fence = ""
+    for line in text.split("\n"):
+        fence = _fence_after(line, fence)
+        match = None if fence else _LINE.match(line)
+        if match is None:
+            kept.append(line)
             continue
-        kind = _KINDS.get(path.suffix.lower(), "document")
-        if as_document:
-            kind = "document"
-        elif kind in ("audio", "voice"):
-            kind = "voice" if as_voice or kind == "voice" else "audio"
-        files.append(OutgoingFile(path=str(path), kind=kind, name=path.name))
-    rest = _LINE.sub("", text).replace(_VOICE, "").replace(_DOCUMENT, "")
+        path = match["path"].strip("`'\"")
+        try:
+            if len(found) >= _MAX_FILES:
+                raise RefusedFile(f"one answer sends at most {_MAX_FILES} files")
+            copy = await _copy(path, files, environment)
+        except HermesError as error:
+            problems.append(f"({PurePosixPath(path).name or path} was not sent: {error.message})")
+            continue
+        found.append(OutgoingFile(path=str(copy), kind=_kind(copy, as_voice, as_document), name=copy.name))
+    rest = "\n".join(kept).replace(_VOICE, "").replace(_DOCUMENT, "")
     rest = re.sub(r"\n{3,}", "\n\n", rest).strip()
-    return "\n\n".join(part for part in (rest, *problems) if part), tuple(files)
+    return "\n\n".join(part for part in (rest, *problems) if part), tuple(found)
 
 
-def _problem(path: Path, home: Home) -> str:
-    """Why a file may not be sent; empty if it may."""
-    if not path.is_absolute():
-        return "the path is not absolute"
-    try:
-        real = path.resolve(strict=True)
-        size = real.stat().st_size
-    except OSError:
-        return "there is no such file"
-    if not real.is_file():
-        return "it is not a file"
-    if size > MAX_FILE_BYTES:
-        return f"it is larger than {MAX_FILE_BYTES // 1_000_000} MB"
-    root = home.root.resolve()
-    if real.is_relative_to(root):
-        first = real.relative_to(root).parts[0]
-        return "" if first in _OPEN_DIRECTORIES else "files of the state directory are private"
-    secret = {".ssh", ".gnupg", ".aws", ".netrc", ".env", ".kube"}
-    if secret & set(real.parts) or real.is_relative_to("/proc") or real.is_relative_to("/etc"):
-        return "it may hold secrets"
-    return ""
+async def _copy(path: str, files: ChatFiles, environment: Environment | None) -> Path:
+    """Raises `RefusedFile`, or what the environment says."""
+    is_here = environment is None or environment.name == "local"
+    if is_here or PurePosixPath(path).is_relative_to(files.home.cache):
+        cwd = environment.cwd if environment is not None and is_here else ""
+        return await asyncio.to_thread(files.copy_out, path, cwd)
+    assert environment is not None
+    there = environment.resolve(path)
+    check_name(Path(there))
+    data = await environment.read_bytes(there, max_bytes=MAX_OUTGOING_BYTES + 1)
+    if len(data) > MAX_OUTGOING_BYTES:
+        raise RefusedFile(f"it is larger than {MAX_OUTGOING_BYTES // 1_000_000} MB")
+    return await asyncio.to_thread(files.stage, data, PurePosixPath(there).name)
+
+
+def _kind(path: Path, as_voice: bool, as_document: bool) -> AttachmentKind:
+    kind = _KINDS.get(path.suffix.lower(), "document")
+    if as_document:
+        return "document"
+    if kind in ("audio", "voice"):
+        return "voice" if as_voice or kind == "voice" else "audio"
+    return kind
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """The marks of the code block that is open after this line; empty if none is."""
+    match = _FENCE.match(line)
+    if match is None:
+        return fence
+    if not fence:
+        return match[1]
+    return "" if match[1].startswith(fence) and not line.strip().strip(fence[0]) else fence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 from hermes_agent.agent.service import AgentService
@@ -15,6 +14,8 @@ from hermes_agent.core.inbox import ChatApprovals, ChatDirectory, Inbox
 from hermes_agent.core.outbox import OutboxStore
 from hermes_agent.core.platform import Platform
 from hermes_agent.core.session import SessionStore
+from hermes_agent.gateway.files import ChatFiles
+from hermes_agent.gateway.hooks import Hooks, NoHooks
 from hermes_agent.gateway.pairing import PairingBook
 
 PlatformFactory: TypeAlias = Callable[[], Platform]
@@ -32,6 +33,18 @@ async def _no_mcp(_argument: str) -> str:
     return "There are no MCP servers here."
 
 
+async def _no_memory(_argument: str, _principal: str) -> str:
+    return "There is no memory here."
+
+
+async def _no_skills(_argument: str) -> str:
+    return "There are no skills here."
+
+
+async def _no_skill(_text: str, _session_id: str) -> str | None:
+    return None
+
+
 @dataclass(slots=True)
 class GatewayPorts:
     """The gateway's surroundings.
@@ -42,6 +55,14 @@ class GatewayPorts:
         platforms: Builds the configured adapters: name to factory.
         reload: `/reload`; returns a text for people.
         mcp: `/mcp` with its argument; returns a text for people.
+        memory: `/memory` with its argument, for a principal; returns a text for people.
+        skills: `/skills` with its argument; returns a text for people.
+        expand: The prompt that a line stands for which calls a skill by name (text, session id); None if it
+            does not. Raises `ToolError`.
+        files: Files of chats.
+        hooks: Whom events are told.
+        close_hooks: Ends their processes.
+        redact: Takes secrets out of a text.
         adopt_index: Takes over the chats of an older agent, once.
         write_index: Writes `sessions/sessions.json` for other programs.
         prune: Forgets what was finished long ago.
@@ -58,15 +79,17 @@ class GatewayPorts:
     approvals: ChatApprovals
     pairing: PairingBook
     home: Home
+    files: ChatFiles
     platforms: Callable[[], Sequence[tuple[str, PlatformFactory]]]
     reload: Callable[[], Awaitable[str]] = field(default=_no_reload)
     mcp: Callable[[str], Awaitable[str]] = field(default=_no_mcp)
+    memory: Callable[[str, str], Awaitable[str]] = field(default=_no_memory)
+    skills: Callable[[str], Awaitable[str]] = field(default=_no_skills)
+    expand: Callable[[str, str], Awaitable[str | None]] = field(default=_no_skill)
+    hooks: Hooks = field(default_factory=NoHooks)
+    close_hooks: Callable[[], Awaitable[None]] = field(default=_nothing)
+    redact: Callable[[str], str] = field(default=str)
     restart: Callable[[str], None] = field(default=lambda _reason: None)
     prune: Callable[[], Awaitable[None]] = field(default=_nothing)
     adopt_index: Callable[[], Awaitable[None]] = field(default=_nothing)
     write_index: Callable[[], Awaitable[None]] = field(default=_nothing)
-
-    @property
-    def attachments(self) -> Path:
-        """Where files that people send are kept for the agent."""
-        return self.home.cache / "attachments"

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hermes_agent.agent.run import Run
 from hermes_agent.config.settings import Settings
@@ -29,6 +29,7 @@ from hermes_agent.core.outbox import OutboxEntry, OutboxStore, Outgoing
 from hermes_agent.core.platform import Button, ChatAddress, Platform
 from hermes_agent.gateway.delivery import Delivery, finish_quietly
 from hermes_agent.gateway.live import LiveMessage
+from hermes_agent.gateway.replies import is_silent, may_become_silent
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,6 +58,10 @@ class Look:
             preview = preview if own.tool_preview_length is None else own.tool_preview_length
             streaming = streaming if own.streaming is None else own.streaming
         return cls(progress, preview or _PREVIEW, streaming, settings.display.interim_assistant_messages)
+
+    def with_progress(self, chosen: str) -> Look:
+        """With the tool progress somebody chose for the chat (`/verbose`); empty changes nothing."""
+        return replace(self, progress=chosen) if chosen else self
 
 
 @dataclass
@@ -147,7 +152,7 @@ class RunRenderer:
 
     def _stream(self) -> None:
         stage = self._stage
-        if not stage.look.is_streaming or stage.platform is None or not self._text.strip():
+        if not stage.look.is_streaming or stage.platform is None or may_become_silent(self._text):
             return
         if not stage.platform.capabilities.can_edit:
             return
@@ -175,7 +180,7 @@ class RunRenderer:
     async def _end_interim_text(self) -> None:
         """What the model said before a tool call becomes a message of its own."""
         text, self._text = self._text.strip(), ""
-        if not text:
+        if not text or is_silent(text):
             return
         live, self._live = self._live, None
         if live is not None:

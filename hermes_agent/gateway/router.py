@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast, get_args
 
 from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.errors import HermesError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import ButtonPress, InboundMessage
+from hermes_agent.gateway.chat_run import ChatRun
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.conversation import Conversation
 from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.keys import session_key
 
 _LOG = logging.getLogger(__name__)
-
-_DECISIONS = ("once", "session", "always", "deny")
 
 
 class Router:
@@ -74,11 +74,12 @@ class Router:
             return "This is not for you."
         action, _, rest = press.value.partition(":")
         name, _, value = rest.rpartition(":")
-        if action == "approve" and value in _DECISIONS:
-            return await self._approve(press, name, value)
+        if action == "approve" and value in get_args(Decision):
+            return await self._approve(press, name, cast("Decision", value))
         if action == "answer":
-            for conversation in self._of(press):
-                if conversation.answer_question(str(int(value) + 1) if value.isdecimal() else value, name):
+            chosen = str(int(value) + 1) if value.isdecimal() else value
+            for run in self._runs():
+                if run.may_answer(press.sender.id) and run.answer_question(chosen, name):
                     return "Thank you."
         return "This question is closed."
 
@@ -106,15 +107,25 @@ class Router:
             self.route(entry, is_resumed=True)
         return len(entries)
 
+    def conversations(self) -> Sequence[Conversation]:
+        """All that are known now."""
+        return list(self._conversations.values())
+
+    def _runs(self) -> list[ChatRun]:
+        return [
+            each.run for each in self._conversations.values() if each.run is not None and each.run.is_going
+        ]
+
     def open_approvals(self) -> list[tuple[str, ApprovalRequest]]:
         """Actions that runs wait to be allowed, with the conversations they belong to."""
-        found = ((key, each.open_approval) for key, each in self._conversations.items())
+        runs = ((key, each.run) for key, each in self._conversations.items())
+        found = ((key, run.open_approval) for key, run in runs if run is not None)
         return [(key, request) for key, request in found if request is not None]
 
     def decide(self, request_id: str, decision: Decision, by: str) -> ApprovalRequest | None:
         """Answer one of them; None if it is not open any more."""
-        for each in list(self._conversations.values()):
-            if (request := each.decide(decision, by, request_id=request_id)) is not None:
+        for run in self._runs():
+            if (request := run.decide(decision, by, request_id=request_id)) is not None:
                 return request
         return None
 
@@ -154,13 +165,13 @@ class Router:
         surplus = self.open_sessions - settings.max_cached_agents
         now = time.monotonic()
         for conversation in idle:
-            is_open = conversation.session is not None
+            is_open = conversation.session is not None and not conversation.chat.has_processes
             is_old = now - conversation.used_at > settings.agent_idle_seconds
             if is_open and (surplus > 0 or is_old):
                 surplus -= 1
                 with suppress(HermesError):
                     await conversation.chat.close()
-            if conversation.session is None and conversation.is_idle and not conversation.busy_mode:
+            if conversation.session is None and conversation.is_idle:
                 self._conversations.pop(conversation.key, None)
 
     def tidy_soon(self) -> None:
@@ -175,33 +186,25 @@ class Router:
         finally:
             self._tidying = None
 
-    async def forget_models(self) -> None:
-        """Settings have changed: idle sessions are opened anew with their next message."""
+    def forget_models(self) -> None:
+        """Settings have changed: sessions are opened anew, those at work when their run has ended."""
         for conversation in list(self._conversations.values()):
-            if conversation.is_idle and conversation.session is not None:
-                with suppress(HermesError):
-                    await conversation.chat.close()
+            if conversation.session is not None:
+                conversation.outdate()
 
-    def _of(self, press: ButtonPress) -> list[Conversation]:
-        marker = f":{press.platform}:"
-        return [
-            each
-            for key, each in self._conversations.items()
-            if marker in key and press.chat_id in key.split(":") and each.is_running
-        ]
-
-    async def _approve(self, press: ButtonPress, request_id: str, decision: str) -> str:
+    async def _approve(self, press: ButtonPress, request_id: str, decision: Decision) -> str:
         if decision == "always" and not self.context.access.is_owner(press.platform, press.sender):
             return "Only the owner may approve something for good."
         approvals = self.context.ports.approvals
         action = await approvals.decide_approval(request_id, press.sender.id, decision)
         if action is None:
             return "This is not yours to decide, or it is too late."
-        for conversation in self._of(press):
-            # After a restart the run asks for the same action under another id.
-            if conversation.decide(decision, press.sender.id, request_id=request_id, action=action):  # type: ignore[arg-type]
-                await approvals.use_approval(request_id)
-                return "Not run." if decision == "deny" else "Approved."
+        conversation = self._conversations.get(await approvals.approval_of(request_id))
+        run = conversation.run if conversation is not None else None
+        # After a restart the run asks for the same action under another id.
+        if run is not None and run.decide(decision, press.sender.id, request_id=request_id, action=action):
+            await approvals.use_approval(request_id)
+            return "Not run." if decision == "deny" else "Approved."
         return "Noted; it counts if I ask for the same again."
 
     async def _turn_away(self, message: InboundMessage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import Delivery
 from hermes_agent.gateway.keeper import Keeper
 from hermes_agent.gateway.ports import GatewayPorts, PlatformFactory
+from hermes_agent.gateway.processes import ProcessNotices
 from hermes_agent.gateway.router import Router
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class MessagingService:
         self.delivery = Delivery(
             ports.outbox, self._platform_of, max_parts=ports.settings().gateway.max_parts
         )
+        self._processes = ProcessNotices(ports.settings, ports.chats, self.delivery, ports.redact)
         self._router: Router | None = None
 
     @property
@@ -53,6 +56,8 @@ class MessagingService:
         try:
             await self.delivery.open()
             await self._ports.adopt_index()
+            await self._processes.tell_lost()
+            await self._tell_restarted()
             resumed = await router.resume()
             if resumed:
                 _LOG.info("%d messages of the last time are gone on with", resumed)
@@ -60,11 +65,15 @@ class MessagingService:
             await asyncio.gather(*(keeper.settled.wait() for keeper in self._keepers.values()))
             self._is_started = True
             self._warn_without_rules()
+            self._ports.hooks.emit("gateway:startup", {"platforms": list(self._keepers)})
             started()
             await self._tidy(router)
         finally:
             self._is_started = False
+            self._processes.leave()
             await router.leave()
+            await self._processes.aclose()
+            await self._ports.close_hooks()
             await self.delivery.aclose()
             with suppress(HermesError):
                 await self._ports.write_index()
@@ -84,7 +93,7 @@ class MessagingService:
         if router is None:
             return
         router.context.access = Access(self._ports.settings(), self._ports.environ().get, self._ports.pairing)
-        await router.forget_models()
+        router.forget_models()
         wanted = dict(self._ports.platforms())
         for name in [name for name in self._keepers if name not in wanted]:
             await self._keepers.pop(name).stop()
@@ -233,6 +242,8 @@ class MessagingService:
             platform_of=self._platform_of,
             route=router.route,
             platform_lines=self._lines,
+            processes=self._processes,
+            conversations=router.conversations,
             on_idle=router.tidy_soon,
             pause=self.pause,
             resume=self.resume,
@@ -263,6 +274,22 @@ class MessagingService:
             f"{name}: {keeper.state}{f' ({keeper.error})' if keeper.error else ''}"
             for name, keeper in self._keepers.items()
         ]
+
+    async def _tell_restarted(self) -> None:
+        """Answer the `/restart` that ended the process before this one."""
+        text = await self._ports.chats.get_fact("gateway", "restarted_from")
+        if not text:
+            return
+        await self._ports.chats.put_fact("gateway", "restarted_from", "")
+        with suppress(ValueError, TypeError, KeyError):
+            asked = json.loads(text)
+            await self.delivery.put(
+                Outgoing(
+                    key=f"restarted:{asked['key']}",
+                    address=ChatAddress(asked["platform"], asked["chat_id"], asked["thread_id"]),
+                    text="♻️ I am back.",
+                )
+            )
 
     def _warn_without_rules(self) -> None:
         if self._router is None:

@@ -93,6 +93,17 @@ class SqliteChats:
             )
         )
 
+    async def approval_of(self, approval_id: str) -> str:
+        """The session key of the conversation that asked."""
+
+        def read(connection: sqlite3.Connection) -> str:
+            row = connection.execute(
+                "SELECT session_key FROM chat_approvals WHERE id = ?", (approval_id,)
+            ).fetchone()
+            return str(row[0]) if row else ""
+
+        return await self._store.read(read)
+
     async def use_approval(self, approval_id: str) -> None:
         """A run has acted on the decision."""
         await self._execute("UPDATE chat_approvals SET state = 'used' WHERE id = ?", (approval_id,))

@@ -189,7 +189,8 @@ async def _spawn(
     process = await environment.spawn(command, take)
     started_in = environment.resolve(command.cwd) if command.cwd else environment.cwd
     tracked = Tracked(process, is_terminal=command.pty, started_in=started_in)
-    sinks[:] = [tracked.feed, *([watch.feed] if watch else [])]
+    follower = context.session.started(process)
+    sinks[:] = [tracked.feed, *([watch.feed] if watch else []), *([follower] if follower else [])]
     for data in early:
         take(data)
     processes.add(tracked, notify=context.notify, notify_on_complete=notify_on_complete, watch=watch)

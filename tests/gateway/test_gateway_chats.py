@@ -184,7 +184,12 @@ def test_commands_answer_and_unknown_ones_help(gateway: Gateway, chat_server: Lo
         ("/platform", "loopback: connected"),
         ("/title My plan", "My plan"),
         ("/nonsense", "no command"),
-        ("/clear", "no command"),
+        ("/clear", "works in the terminal only. /new begins"),
+        ("/memory", "MEMORY.md: 0 of"),
+        ("/skills", "/"),
+        ("/busy queue", "waits its turn (queue)"),
+        ("/verbose off", "shown in this chat: off"),
+        ("/stop", "Nothing is running"),
     ):
         chat_server.say(command)
         chat_server.wait_for_text(expected)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,6 @@ from hermes_agent.core.platform import InboundMessage, Person
 from hermes_agent.gateway.access import Access
 from hermes_agent.gateway.home_channel import parse_chat
 from hermes_agent.gateway.keys import last_occurrence, policy_for, session_key
-from hermes_agent.gateway.media import take_media
 from hermes_agent.gateway.pairing import ALPHABET, PairingBook
 
 
@@ -225,25 +223,6 @@ def test_the_last_occurrence_of_an_hour_is_never_in_the_future() -> None:
         found = last_occurrence(hour, now)
         assert found <= now < found + 26 * 3600
         assert time.localtime(found).tm_hour == hour
-
-
-# Files
-
-
-def test_named_files_are_sent_and_private_ones_are_not(home: Home, tmp_path: Path) -> None:
-    report = tmp_path / "report.pdf"
-    report.write_bytes(b"x")
-    home.env_file.write_text("KEY=1")
-    link = tmp_path / "innocent.txt"
-    link.symlink_to(home.env_file)
-    text, files = take_media(
-        f"Here it is.\nMEDIA:{report}\nMEDIA:{home.env_file}\nMEDIA:{link}\nMEDIA:/etc/passwd\nMEDIA:x.txt",
-        home,
-    )
-    assert [file.path for file in files] == [str(report)]
-    assert text.startswith("Here it is.")
-    assert "MEDIA:" not in text
-    assert text.count("was not sent") == 4
 
 
 def test_matrix_ids_keep_their_colons() -> None:

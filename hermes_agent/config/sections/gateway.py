@@ -19,6 +19,9 @@ class GatewaySettings(Section):
     owners: str = ""
     """Users, as `id` or `platform:id`, who may use commands that concern the whole gateway (`/reload`,
     `/restart`, `/platform`, `/yolo`); empty means everybody whom a list or a pairing names."""
+    media_roots: list[str] = Field(default_factory=list)
+    """Further directories that files may be sent from. Without them: the directory of the conversation, the
+    temporary directory, the home directory without what is hidden there. Files that look secret never are."""
     max_parts: int = Field(default=5, ge=1)
     """Messages one answer may take; a longer one is sent as a file, where the platform takes files."""
     max_cached_agents: int = Field(default=128, ge=1)

@@ -28,11 +28,19 @@ class SpeechToTextSettings(Section):
     enabled: bool = True
     """Write down voice messages."""
     provider: str = "local"
-    """`local` (faster-whisper) or a service."""
+    """Who listens: `openai`, `groq`, `mistral`, `custom` (a server at `stt.base_url` that speaks OpenAI's
+    protocol), `command`, or `local` (faster-whisper, if it is installed)."""
     model: str = "base"
-    """Model of the local recogniser."""
+    """Model; `base` is that of the local recogniser, a service then takes its own usual one."""
     language: str = ""
-    """Language spoken; empty finds out."""
+    """Language spoken (`en`, `de`); empty finds out."""
+    base_url: str = ""
+    """Address of the service, up to `/v1`; empty means the usual one. A key is not needed for a server of
+    your own; if it wants one, set `STT_API_KEY`."""
+    command: str = ""
+    """Command of provider `command`; `{file}` becomes the path, the text comes from its standard output."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds one message may take."""
 
 
 class VoiceSettings(Section):
