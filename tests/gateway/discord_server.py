@@ -322,7 +322,7 @@ class DiscordServer(VendorServer):
         files: list[dict[str, Any]] = []
         if request.content_type.startswith("multipart/"):
             form = await request.post()
-            body = json.loads(str(form["payload_json"]))
+            body = json.loads(form["payload_json"])  # type: ignore[arg-type]
             upload = form["files[0]"]
             data = upload.file.read()  # type: ignore[union-attr]
             files = [self.add_file(body["attachments"][0]["filename"], data, "text/plain")]

@@ -35,7 +35,8 @@ class VendorGateway(Gateway):
         self.configure()
 
     def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("status")["platforms"][self.platform]
+        service = self.ask("status")["services"]["messaging"]
+        found: dict[str, Any] = service["platforms"][self.platform]
         return found
 
     def end(self) -> None:

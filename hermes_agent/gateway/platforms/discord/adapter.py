@@ -239,8 +239,10 @@ class DiscordAdapter(BaseAdapter):
             self._known.clear()
             self._events.put_nowait(("connect", None))
             self._ready.set()
-        elif event == "ready":  # the servers and channels are known
-            self._known.set()
+        elif event in ("guild_available", "ready"):
+            guilds = self._client.guilds if self._client is not None else []
+            if event == "ready" or not any(guild.unavailable for guild in guilds):
+                self._known.set()  # all servers and their channels
         elif event == "message":
             self._events.put_nowait(("message", arguments[0]))
         elif event == "raw_message_edit":
