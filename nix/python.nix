@@ -25,7 +25,10 @@ let
   };
 
   # Packages that exist only as source and do not say what builds them.
-  setuptoolsPackages = [ "sdnotify" ];
+  setuptoolsPackages = [
+    "atomicwrites"
+    "sdnotify"
+  ];
 
   overrides =
     final: prev:
