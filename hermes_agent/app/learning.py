@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from hermes_agent.agent.review import Reviewer
 from hermes_agent.agent.service import PromptScope, PromptSections
@@ -23,14 +24,14 @@ from hermes_agent.core.session import SessionStore
 
 if TYPE_CHECKING:
     from hermes_agent.memory.service import FileMemory
-    from hermes_agent.skills.curator import Curator
+    from hermes_agent.skills.curator import Curator, Round
     from hermes_agent.skills.service import FileSkills
 
 logger = logging.getLogger(__name__)
 
 BUNDLED_VARIABLE = "HERMES_BUNDLED_SKILLS"
 CURATOR_DELAY_SECONDS = 5.0
-"""The curator looks at the skills when a session has lasted so long: one-shot answers do not wait for it."""
+"""The curator looks at the skills so long after a run, if no other has begun; one-shot answers never wait."""
 
 
 class Learning:
@@ -59,6 +60,9 @@ class Learning:
         self._store = store
         self._curating: asyncio.Task[None] | None = None
         self._curator_timer: asyncio.TimerHandle | None = None
+        self._has_begun = False
+        self._idle_before: float | None = None
+        self._seen: WeakSet[Session] = WeakSet()
         self.memory: FileMemory = load("hermes_agent.memory.service:FileMemory")(
             home, settings.memory, redactor.redact
         )
@@ -76,7 +80,9 @@ class Learning:
 
     async def prompt_sections(self, scope: PromptScope) -> PromptSections:
         """Memory and the index of skills, as they are now."""
-        self._curate_if_due(await self._idle_seconds())
+        if not self._has_begun:
+            self._has_begun = True
+            self._idle_before = await self._idle_seconds(skip=1)  # the newest session is the one that begins
         toolsets: dict[str, Sequence[str]] = load("hermes_agent.tools.toolsets:TOOLSETS")
         offered = frozenset(name for name, tools in toolsets.items() if scope.tools & set(tools))
         index = await self.skills.index(tools=scope.tools, toolsets=offered)
@@ -88,7 +94,7 @@ class Learning:
     def observers(self) -> Sequence[Callable[[Session, RunFinished], None]]:
         """Who is told about finished runs."""
         others = () if self.external is None else (ExchangeObserver(self.external).observe,)
-        return (self.reviewer.observe, *others)
+        return (self.reviewer.observe, self._curate_between_runs, *others)
 
     def curator(self) -> Curator:
         """Looks after the agent's own skills."""
@@ -97,31 +103,46 @@ class Learning:
         )
         return made
 
-    async def _idle_seconds(self) -> float:
-        store = await self._store()
-        recent = await store.list(limit=2)
-        # The newest session is the one that asks.
-        return time.time() - recent[1].last_active_at if len(recent) > 1 else 0.0
+    async def curate(self, idle_seconds: float | None = None) -> Round | None:
+        """One round of the curator, if it is time for one.
 
-    def _curate_if_due(self, idle_seconds: float) -> None:
-        if self._settings.curator.enabled and self._curating is None and self._curator_timer is None:
+        Args:
+            idle_seconds: For how long nobody has spoken; None looks it up.
+
+        Raises:
+            HermesError: The skills or the sessions cannot be read or written.
+        """
+        if idle_seconds is None:
+            idle_seconds = await self._idle_seconds(skip=0)
+        done = await asyncio.to_thread(self.curator().run_if_due, idle_seconds)
+        if done is not None:
+            logger.info("curated skills: %s", load("hermes_agent.skills.curator:summary")(done))
+        return done
+
+    async def _idle_seconds(self, *, skip: int) -> float:
+        """How long ago the newest message was, leaving out so many of the newest sessions."""
+        recent = (await (await self._store()).list(limit=skip + 1))[skip:]
+        return time.time() - recent[0].last_active_at if recent else float("inf")
+
+    def _curate_between_runs(self, session: Session, _finished: RunFinished) -> None:
+        """Once in a process, a moment after a run; a run observer."""
+        self._seen.add(session)
+        if self._settings.curator.enabled and self._idle_before is not None and self._curator_timer is None:
             loop = asyncio.get_running_loop()
-            self._curator_timer = loop.call_later(CURATOR_DELAY_SECONDS, self._start_curating, idle_seconds)
+            self._curator_timer = loop.call_later(CURATOR_DELAY_SECONDS, self._start_curating)
 
-    def _start_curating(self, idle_seconds: float) -> None:
-        self._curating = asyncio.create_task(self._curate(idle_seconds))
+    def _start_curating(self) -> None:
+        self._curator_timer = None
+        if any(session.current_run is not None for session in self._seen):
+            return  # after the next run
+        idle_seconds, self._idle_before = self._idle_before, None
+        self._curating = asyncio.create_task(self._curate_quietly(idle_seconds))
 
-    async def _curate(self, idle_seconds: float) -> None:
+    async def _curate_quietly(self, idle_seconds: float | None) -> None:
         try:
-            await asyncio.to_thread(self._curate_now, idle_seconds)
+            await self.curate(idle_seconds)
         except (HermesError, OSError) as error:
             logger.warning("the curator could not work: %s", error)
-
-    def _curate_now(self, idle_seconds: float) -> None:
-        curator = self.curator()
-        if curator.is_due(idle_seconds):
-            done = curator.run()
-            logger.info("curated skills: %s", load("hermes_agent.skills.curator:summary")(done))
 
     async def aclose(self) -> None:
         """Let a round of the curator end; it takes milliseconds."""

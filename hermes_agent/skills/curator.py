@@ -89,47 +89,65 @@ class Curator:
 
     def is_due(self, idle_seconds: float, now: float | None = None) -> bool:
         """Whether an automatic round should start. The very first one is put off by a whole interval."""
-        if not self._settings.enabled:
+        now = time.time() if now is None else now
+        if self._settings.enabled and not self.state().last_run_at and self._root.is_dir():
+            with self._library.writing():
+                self._keep(CuratorState(now, self.state().is_paused))
             return False
-        state, now = self.state(), time.time() if now is None else now
-        if state.is_paused:
-            return False
-        if not state.last_run_at:
-            if self._root.is_dir():
-                with self._library.writing():
-                    self._keep(CuratorState(now, False))
-            return False
-        hours = self._settings.interval_hours
+        return self._is_time(idle_seconds, now)
+
+    def _is_time(self, idle_seconds: float, now: float) -> bool:
+        settings, state = self._settings, self.state()
         return (
-            now - state.last_run_at >= hours * 3600 and idle_seconds >= self._settings.min_idle_hours * 3600
+            settings.enabled
+            and not state.is_paused
+            and state.last_run_at > 0
+            and now - state.last_run_at >= settings.interval_hours * 3600
+            and idle_seconds >= settings.min_idle_hours * 3600
         )
+
+    def run_if_due(self, idle_seconds: float, now: float | None = None) -> Round | None:
+        """An automatic round; None if it is not time for one. Of several processes only one does it.
+
+        Raises:
+            StoreError: As `run`.
+        """
+        now = time.time() if now is None else now
+        if not self.is_due(idle_seconds, now):
+            return None
+        with self._library.writing():
+            if not self._is_time(idle_seconds, now):  # another process was quicker
+                return None
+            return self._go_round(Round(now, is_dry=False))
 
     def run(self, *, is_dry: bool = False, now: float | None = None) -> Round:
         """One round. Raises `StoreError`; then nothing but a backup may have been written."""
-        now = time.time() if now is None else now
-        done = Round(now, is_dry)
         with self._library.writing():
-            usage = self._library.usage.read()
-            skills = self._library.discover().skills
-            for skill in skills:
-                figures = usage.get(skill.name, SkillUsage())
-                if skill.source != "agent" or figures.pinned:
-                    done.untouched.append(skill.name)
+            return self._go_round(Round(time.time() if now is None else now, is_dry))
+
+    def _go_round(self, done: Round) -> Round:
+        now, is_dry = done.started_at, done.is_dry
+        usage = self._library.usage.read()
+        skills = self._library.discover().skills
+        for skill in skills:
+            figures = usage.get(skill.name, SkillUsage())
+            if skill.source != "agent" or figures.pinned:
+                done.untouched.append(skill.name)
+            else:
+                done.decisions.append(self._decide(skill, figures, now))
+        by_name = {skill.name: skill for skill in skills}
+        archived = [each for each in done.decisions if each.action == "archive"]
+        if not is_dry:
+            if archived:
+                done.backup = str(self.backup(is_locked=True))
+            for decision in done.decisions:
+                if decision.action == "archive":
+                    self._library.archive(by_name[decision.name])
                 else:
-                    done.decisions.append(self._decide(skill, figures, now))
-            by_name = {skill.name: skill for skill in skills}
-            archived = [each for each in done.decisions if each.action == "archive"]
-            if not is_dry:
-                if archived:
-                    done.backup = str(self.backup(is_locked=True))
-                for decision in done.decisions:
-                    if decision.action == "archive":
-                        self._library.archive(by_name[decision.name])
-                    else:
-                        state = "stale" if decision.action == "stale" else "active"
-                        self._library.usage.update(decision.name, state=state)
-                self._keep(CuratorState(now, self.state().is_paused))
-            done.report = str(self._report(done))
+                    state = "stale" if decision.action == "stale" else "active"
+                    self._library.usage.update(decision.name, state=state)
+            self._keep(CuratorState(now, self.state().is_paused))
+        done.report = str(self._report(done))
         return done
 
     def _decide(self, skill: Skill, figures: SkillUsage, now: float) -> Decision:
