@@ -6,13 +6,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
 from hermes_agent.api.access import check_key
 from hermes_agent.api.application import Application
 from hermes_agent.api.ports import ApiPorts
+from hermes_agent.config.sections.api_server import ApiServerSettings
 from hermes_agent.core.errors import ConfigError, HermesError
 from hermes_agent.core.surface import Health
 
@@ -20,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 
 _BACKLOG = 2_048
 _STOP_SECONDS = 3.0
+_SWITCH_SECONDS = 60.0
+"""How long running answers are waited for before it listens anew."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -47,7 +50,6 @@ class ApiServer:
 
     Args:
         make_ports: Gives the ports with the settings as they are now; called at each start.
-        on_reload: Called when the settings have changed.
         on_end: Releases what the ports hold, after each run.
     """
 
@@ -57,28 +59,37 @@ class ApiServer:
         self,
         make_ports: Callable[[], ApiPorts],
         *,
-        on_reload: Callable[[], None] = lambda: None,
         on_end: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._make_ports = make_ports
         self._on_end = on_end
-        self._on_reload = on_reload
         self.application: Application | None = None
         """What answers, while it runs."""
         self._health = Health("starting")
         self._warning = ""
         self.address = ""
         """Where it listens: `http://127.0.0.1:8642`."""
+        self._settings: ApiServerSettings | None = None
+        self._changed = asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Listen and answer.
+        """Listen and answer; with other settings listen anew.
 
         Raises:
             ConfigError: There is no key, or it is too weak for the address.
             HermesError: The port is taken.
         """
+        while True:
+            self._changed.clear()
+            await self._serve(started)
+            if not self._changed.is_set():
+                return
+            _LOG.info("the API server starts again with its new settings")
+
+    async def _serve(self, started: Callable[[], None]) -> None:
+        """Listen and answer until the server ends or the settings have changed."""
         ports = self._make_ports()
-        settings = ports.settings
+        settings = self._settings = ports.settings
         self._warning = check_key(ports.key, settings.host) or ""
         if self._warning:
             _LOG.warning("%s", self._warning)
@@ -94,9 +105,17 @@ class ApiServer:
 
         server = _Uvicorn(_configured(application), tell)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="api-uvicorn")
+        changed = asyncio.create_task(self._changed.wait())
         try:
-            await asyncio.shield(serving)
+            await asyncio.wait((serving, changed), return_when=asyncio.FIRST_COMPLETED)
+            if self._changed.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SWITCH_SECONDS):
+                        await application.runs.drain()
+            else:
+                serving.result()
         finally:
+            changed.cancel()
             self._health = Health("stopped")
             await application.runs.aclose()
             server.should_exit = True  # what is being sent may still be sent
@@ -114,8 +133,9 @@ class ApiServer:
             await self.application.runs.drain()
 
     async def reload(self) -> None:
-        """New runs use the new settings; address and key need a restart."""
-        self._on_reload()
+        """New runs use the new settings; if its own have changed, it listens anew once running ones end."""
+        if self.application is not None and self._make_ports().settings != self._settings:
+            self._changed.set()
 
     def health(self) -> Health:
         """Whether it listens, and how many runs it has."""

@@ -7,15 +7,17 @@ they are first needed, so that every command pays only for what it uses.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hermes_agent.agent.service import AgentPorts, AgentService, SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.late_jobs import LateJobDesk
 from hermes_agent.app.learning import Learning
 from hermes_agent.app.mcp import McpServers
+from hermes_agent.app.sharing import ServingService, SharedModels
 from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
@@ -38,6 +40,12 @@ from hermes_agent.store.locks import SessionLock
 from hermes_agent.tools.surfaces import toolset_names
 from hermes_agent.tools.toolsets import build_tools, select_tools
 
+if TYPE_CHECKING:
+    from hermes_agent.store.store import SqliteStore
+
+TOOLS_SECONDS = 30.0
+"""How long built tools are offered to new sessions before they are built anew."""
+
 
 class App:
     """What a process works with. Close it with `aclose`."""
@@ -55,6 +63,8 @@ class App:
         self._left_learnings: list[Learning] = []
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
+        self._shared: SharedModels | None = None
+        self._own_tools: dict[tuple[object, ...], tuple[float, Sequence[Tool]]] = {}
         self.mcp = McpServers(self.home, lambda: self.config, lambda: self.redactor, self._sampling_model)
 
     @classmethod
@@ -95,7 +105,7 @@ class App:
         if self._service is None:
             ports = AgentPorts(
                 store=await self.store(),
-                make_model=self.make_model,
+                make_model=self.make_model if self._shared is None else self._shared.get,
                 make_auxiliary=self.make_auxiliary,
                 make_tools=self.make_tools,
                 make_environment=self.make_environment,
@@ -113,9 +123,18 @@ class App:
                 prompt_sections=self.learning.prompt_sections,
                 run_observers=self.learning.observers,
             )
-            self._service = AgentService(self.settings, ports)
+            if self._shared is None:
+                self._service = AgentService(self.settings, ports)
+            else:
+                serving = self._service = ServingService(self.settings, ports)
+                serving.calm = cast("SqliteStore", ports.store).arrivals.calm
             await self.mcp.start()
         return self._service
+
+    def serve(self) -> None:
+        """From now on this process serves many people: their sessions share models and connections."""
+        self._shared = self._shared or SharedModels(self.make_model)
+        self._service = None
 
     async def open_session(
         self,
@@ -195,7 +214,14 @@ class App:
         return self._learning
 
     def make_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
-        """Tools of these toolsets, in a stable order."""
+        """Tools of these toolsets, in a stable order; those of MCP servers as they are now."""
+        key = (self._store is not None, *toolsets)
+        known = self._own_tools.get(key)
+        if known is None or time.monotonic() > known[0] + TOOLS_SECONDS:
+            known = self._own_tools[key] = (time.monotonic(), self._build_tools(toolsets))
+        return (*known[1], *self.mcp.tools(toolsets))
+
+    def _build_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         services = ToolServices(
             sessions=self._store,
             jobs=LateJobDesk(self.home),
@@ -204,8 +230,7 @@ class App:
             skills=self.learning.skills,
             user_model=self.learning.external,
         )
-        own = build_tools(toolsets, self.settings, self.home, self.redactor, services)
-        return (*own, *self.mcp.tools(toolsets))
+        return build_tools(toolsets, self.settings, self.home, self.redactor, services)
 
     def _sampling_model(self, name: str) -> Model:
         """The model that answers for an MCP server; an empty name means `auxiliary.mcp`."""
@@ -261,6 +286,9 @@ class App:
         self.environ = config.environ
         self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
         self._service = None
+        self._own_tools.clear()
+        if self._shared is not None:
+            self._shared.forget()
         if self._learning is not None:  # sessions that are open go on with it
             self._left_learnings.append(self._learning)
         self._learning = None
@@ -276,6 +304,8 @@ class App:
         for model in self._auxiliary.values():
             await model.aclose()
         self._auxiliary.clear()
+        if self._shared is not None:
+            await self._shared.aclose()
         if self._store is not None:
             store, self._store = self._store, None
             await store.aclose()

@@ -31,6 +31,7 @@ FACTORIES: tuple[str, ...] = (
     "hermes_agent.app.messaging:make_service",
     "hermes_agent.app.api:make_service",
     "hermes_agent.app.cron:make_service",
+    "hermes_agent.app.skill_care:make_service",
 )
 """What the process runs, in the order of starting (import strings)."""
 
@@ -63,6 +64,7 @@ class GatewayProcess:
         self._is_hurried = asyncio.Event()
         self._state = "starting"
         self._reloading = asyncio.Lock()
+        self._made: set[str] = set()
 
     async def run(self, *, replace: bool = False) -> int:
         """Work until told to stop; returns the exit code.
@@ -112,6 +114,8 @@ class GatewayProcess:
                 config = await asyncio.to_thread(load, self.app.home)
                 self.app.adopt(config)
                 problems = await self.supervisor.reload()
+                for service in await self._make_services():
+                    self.supervisor.add(service)
             finally:
                 self._manager.ready(self._summary())
             _LOG.info("configuration reloaded")
@@ -145,10 +149,9 @@ class GatewayProcess:
         self.control.register("stop", self._on_stop)
         self.control.register("restart", self._on_restart)
         async with _closing(self.app):
+            self.app.serve()
             await self.app.store()  # a database that cannot be used is an error at the start
-            services = [await load_late(path)(self) for path in FACTORIES]
-            made: list[Service] = [service for service in services if service is not None]
-            self.supervisor = Supervisor(made, self._write_state)
+            self.supervisor = Supervisor(await self._make_services(), self._write_state)
             await self.control.open()
             beat = asyncio.create_task(self._beat(), name="heartbeat")
             try:
@@ -168,6 +171,16 @@ class GatewayProcess:
         self._state = "stopped"
         _LOG.info("stopped: %s", self._exit_reason or "no reason given")
         return self._exit_code
+
+    async def _make_services(self) -> list[Service]:
+        """Services that are configured and not made yet."""
+        made: list[Service] = []
+        for path in [path for path in FACTORIES if path not in self._made]:
+            service: Service | None = await load_late(path)(self)
+            if service is not None:
+                self._made.add(path)
+                made.append(service)
+        return made
 
     async def _settled(self) -> bool:
         """Wait until all services have started or failed; False if the end came first."""

@@ -30,6 +30,7 @@ class SqliteInbox:
 
     async def add(self, message: InboundMessage, session_key: str) -> tuple[Arrival, InboxEntry | None]:
         """Store a message once."""
+        self._store.arrivals.note()
         return await self._store.write(partial(_add, message=message, session_key=session_key))
 
     async def unfinished(self) -> Sequence[InboxEntry]:

@@ -16,6 +16,7 @@ from hermes_agent.core.model import Usage
 from hermes_agent.core.session import DraftKind, SearchHit, SessionRecord, StoredMessage
 from hermes_agent.core.usage import Insights
 from hermes_agent.store import conversation, identifiers, search_index, sessions, statistics, usage_days
+from hermes_agent.store.arrivals import Arrivals
 from hermes_agent.store.database import connect, enable_wal, prepare_file
 from hermes_agent.store.failures import is_damaged_index
 from hermes_agent.store.guard import CheckpointGuard
@@ -82,6 +83,8 @@ class SqliteStore:
         self._readers = Readers(path)
         self.outgoing_listeners: list[Callable[[], None]] = []
         """Called when something was queued in the outbox (for the delivery of this process)."""
+        self.arrivals = Arrivals()
+        """How many messages come in just now."""
 
     async def create(
         self,

@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 from api_serving import KEY, parse_events
 
+from hermes_agent.app.daemon.control import ask_gateway
 from hermes_agent.config.paths import Home
+from hermes_agent.core.errors import GatewayError
 
 
 def free_port() -> int:
@@ -127,3 +129,67 @@ def test_a_missing_key_is_told_and_leaves_the_rest_alone(home: Home, tmp_path: P
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_a_reload_brings_the_server_another_key_and_another_port(home: Home, model_server: Any) -> None:
+    url = model_server({"rules": [{"text": "hello"}]}).base_url
+    config = {"model": {"provider": "custom", "base_url": url, "default": "echo"}}
+    home.config_file.write_text(json.dumps(config))
+    first, second = free_port(), free_port()
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hermes_agent", "gateway", "run"],
+        env={"PATH": os.environ["PATH"], "HOME": str(home.root.parent), "HERMES_HOME": str(home.root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def status(port: int, key: str) -> int | None:
+        """What a request gets; None if nobody listens."""
+        try:
+            return httpx.post(
+                f"http://127.0.0.1:{port}/v1/chat/completions",
+                json=body,
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=20,
+            ).status_code
+        except httpx.TransportError:
+            return None
+
+    def reload(port: int, key: str) -> None:
+        home.env_file.write_text(f"API_SERVER_KEY={key}\nAPI_SERVER_PORT={port}\n")
+        ask_gateway(home, "reload", timeout_seconds=20)
+
+    def wait_for(port: int, key: str, wanted: int | None) -> None:
+        deadline = time.monotonic() + 20
+        while status(port, key) != wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    try:
+        wait_until_running(home)
+        assert status(first, KEY) is None
+        reload(first, KEY)
+        wait_for(first, KEY, 200)
+        reload(second, "another-key-0123456789")
+        wait_for(second, "another-key-0123456789", 200)
+        assert status(second, KEY) == 401
+        wait_for(first, KEY, None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_until_running(home: Home) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if ask_gateway(home, "status")["gateway_state"] == "running":
+                return
+        except GatewayError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the gateway is not ready")

@@ -61,10 +61,16 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all."""
-        self._tasks = [
-            asyncio.create_task(self._keep(each), name=f"service {each.service.name}")
-            for each in self.services
-        ]
+        self._tasks = [self._start(each) for each in self.services]
+
+    def add(self, service: Service) -> None:
+        """Start one more, which a reload has brought."""
+        each = Supervised(service)
+        self.services.append(each)
+        self._tasks.append(self._start(each))
+
+    def _start(self, each: Supervised) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep(each), name=f"service {each.service.name}")
 
     async def settle(self) -> None:
         """Wait until every service has started or failed once."""
