@@ -131,6 +131,10 @@ class Home:
         """Locks and sockets of running processes."""
         return self.root / "run"
 
+    def platform_state(self, name: str) -> Path:
+        """What the adapter of a messaging platform keeps: sessions and keys, mode 0700."""
+        return self.root / "platforms" / name
+
     @property
     def backups(self) -> Path:
         """Default place of `hermes backup` archives and of files set aside."""

@@ -9,6 +9,8 @@ from typing import Any
 from hermes_agent.config.sections.session_reset import ResetMode, SessionResetSettings
 from hermes_agent.core.platform import InboundMessage
 
+_LASTING = frozenset({"email"})
+"""Where people come back to a conversation after days, and end it by beginning another."""
 _BACKGROUND = "background:"
 _OWN = "hermes:"
 
@@ -107,4 +109,11 @@ def policy_for(settings: SessionResetSettings, platform: str, kind: str) -> Rese
         values = [getattr(layer, name) for layer in (*chosen, settings)]
         return next(value for value in values if value is not None)
 
-    return ResetPolicy(pick("mode"), pick("at_hour"), pick("idle_minutes"), pick("notify"))
+    mode = pick("mode")
+    if (
+        platform in _LASTING
+        and "mode" not in settings.model_fields_set
+        and not any(found.mode for found in chosen)
+    ):
+        mode = "none"
+    return ResetPolicy(mode, pick("at_hour"), pick("idle_minutes"), pick("notify"))

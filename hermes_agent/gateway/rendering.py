@@ -46,6 +46,7 @@ class Look:
     preview_length: int = _PREVIEW
     is_streaming: bool = False
     shows_interim: bool = True
+    is_asked_for: bool = False
 
     @classmethod
     def of(cls, settings: Settings, platform: str) -> Look:
@@ -57,11 +58,18 @@ class Look:
             progress = own.tool_progress or progress
             preview = preview if own.tool_preview_length is None else own.tool_preview_length
             streaming = streaming if own.streaming is None else own.streaming
-        return cls(progress, preview or _PREVIEW, streaming, settings.display.interim_assistant_messages)
+        interim, is_asked_for = settings.display.interim_assistant_messages, bool(own and own.tool_progress)
+        return cls(progress, preview or _PREVIEW, streaming, interim, is_asked_for)
 
     def with_progress(self, chosen: str) -> Look:
         """With the tool progress somebody chose for the chat (`/verbose`); empty changes nothing."""
-        return replace(self, progress=chosen) if chosen else self
+        return replace(self, progress=chosen, is_asked_for=True) if chosen else self
+
+    def on(self, platform: Platform | None) -> Look:
+        """Where each message is a letter, without what nobody asked for."""
+        if platform is None or platform.capabilities.shows_progress or self.is_asked_for:
+            return self
+        return replace(self, progress="off", shows_interim=False)
 
 
 @dataclass
@@ -101,7 +109,7 @@ class RunRenderer:
         self.pending = Pending()
         self.last_event_at = time.monotonic()
         self.has_compacted = False
-        self._stage = stage
+        self._stage = replace(stage, look=stage.look.on(stage.platform))
         self._run = run
         self._text = ""
         self._number = 0

@@ -253,6 +253,13 @@ def test_attachments_go_both_ways(gateway: PlatformGateway, servers: MailServers
     assert attachment.get_content() == "content of the report ✓"
 
 
+def test_a_tool_call_is_not_a_mail_of_its_own(gateway: PlatformGateway, servers: MailServers) -> None:
+    gateway.start()
+    servers.submit(letter("run pwd please"))
+    servers.wait_for_mail("The tool said")
+    assert len(servers.mails()) == 1
+
+
 def test_a_wrong_password_is_said_and_not_tried_again(gateway: PlatformGateway, servers: MailServers) -> None:
     gateway.env["EMAIL_PASSWORD"] = "wrong"
     gateway.start()
