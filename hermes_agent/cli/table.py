@@ -33,6 +33,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("cron", "Schedule jobs and see what became of them"),
     _entry("pairing", "Let people talk to the bot, by code"),
     _entry("send", "Send a message to a chat"),
+    _entry("webhook", "Let other programs wake the agent"),
     _entry("insights", "Requests, tokens, cost and tool calls of the last days"),
     _entry("checkpoints", "Snapshots of files: list, compare, bring back, forget"),
     _entry("config", "Show, explain and change settings"),

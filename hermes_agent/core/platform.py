@@ -9,7 +9,7 @@ beside it → `stop`. A failed adapter is stopped and started again by the gatew
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -144,6 +144,7 @@ class OutgoingPart:
         key: The same for every try of the same part and different for any other (at most 64 characters);
             platforms that recognise repeated sends get it (`Capabilities.recognises_resends`).
         is_silent: No sound.
+        kind: Why it is sent: an `outbox.Kind`, or empty for a piece of an answer that is being written.
     """
 
     address: ChatAddress
@@ -153,6 +154,7 @@ class OutgoingPart:
     buttons: tuple[Button, ...] = ()
     key: str = ""
     is_silent: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,16 +205,36 @@ class Receiver(Protocol):
         """Take a press of a button; returns a short text to show to whoever pressed it."""
         ...
 
-    def may_talk(self, platform: str, person: Person) -> bool:
-        """Whether a rule lets somebody in. For invitations; messages are judged by `receive`."""
-        ...
-
     async def load_cursor(self, platform: str) -> str:
         """The cursor stored last (Telegram's offset, Matrix' sync token); empty at first."""
         ...
 
     async def save_cursor(self, platform: str, cursor: str) -> None:
         """Remember where to go on receiving. Call it after `receive` of everything before it returned."""
+        ...
+
+    async def forward(
+        self,
+        key: str,
+        address: ChatAddress,
+        text: str,
+        files: Sequence[OutgoingFile] = (),
+        *,
+        wait_seconds: float = 0.0,
+    ) -> str:
+        """Send something to a chat of any platform, through the outbox; returns its `OutboxState`.
+
+        Args:
+            key: The same message forwarded twice under one key is sent once.
+            address: An empty `chat_id` is the platform's home channel.
+            text: Markdown.
+            files: Further parts.
+            wait_seconds: How long to wait for it to be sent.
+
+        Raises:
+            DeliveryError: The platform has no home channel.
+            StoreError: It was not stored.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import StoreError
 from hermes_agent.core.platform import InboundMessage, Person
 from hermes_agent.gateway.pairing import PairingBook
+from hermes_agent.gateway.platforms.table import has_chats
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -44,7 +45,9 @@ class Access:
         self.pairing = pairing
 
     def admit(self, platform: str, person: Person) -> Admission:
-        """Decide by the person's stable id."""
+        """Decide by the person's stable id; a program's request has been proved to be its own."""
+        if not has_chats(platform):
+            return Admission(True, False, "signed")
         is_named = self._is_named(platform, person.id)
         if self._is_open(platform):
             return Admission(True, bool(is_named), is_named or f"{platform} is open to all")
@@ -73,7 +76,8 @@ class Access:
     def has_rules(self, platform: str) -> bool:
         """Whether anybody at all can be let in without pairing."""
         return bool(
-            self._is_open(platform)
+            not has_chats(platform)
+            or self._is_open(platform)
             or self._list(platform)
             or _ids(self._settings.gateway.allowed_users)
             or self._settings.gateway.allow_all_users

@@ -22,6 +22,7 @@ from hermes_agent.gateway.chat_session import ChatSession
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.keys import background_task, is_own, is_shared
+from hermes_agent.gateway.platforms.table import has_chats
 from hermes_agent.gateway.rendering import Look, RunRenderer, Stage
 
 _LOG = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class ChatRun:
     async def start(self, session: Session, message: UserMessage) -> None:
         """Begin."""
         stage = await self._stage()
-        self._run = session.start(message)
+        self._run = session.start(message, is_interactive=has_chats(self._batch[0].message.platform))
         self._renderer = RunRenderer(stage, self._run)
         self._emit("agent:start", session, message=message.text[:_SHOWN_TO_HOOKS])
 

@@ -16,7 +16,7 @@ from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import InboundMessage
 from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.context import GatewayContext
-from hermes_agent.gateway.keys import background_task, policy_for, principal_of
+from hermes_agent.gateway.keys import is_passing, policy_for, principal_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class ChatSession:
         self.on_notify: Callable[[], None] | None = None
         self.last_message: InboundMessage | None = None
         self._context = context
-        self._is_background = bool(background_task(key))
+        self._is_background = is_passing(key)
         self._has_choices = False
 
     @property

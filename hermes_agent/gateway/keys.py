@@ -8,9 +8,8 @@ from typing import Any
 
 from hermes_agent.config.sections.session_reset import ResetMode, SessionResetSettings
 from hermes_agent.core.platform import InboundMessage
+from hermes_agent.gateway.platforms.table import has_chats
 
-_LASTING = frozenset({"email"})
-"""Where people come back to a conversation after days, and end it by beginning another."""
 _BACKGROUND = "background:"
 _OWN = "hermes:"
 
@@ -69,6 +68,12 @@ def background_task(key: str) -> str:
     return key.removeprefix(_BACKGROUND) if key.startswith(_BACKGROUND) else ""
 
 
+def is_passing(key: str) -> bool:
+    """Whether a conversation has one message only: a background task, or a request of a program."""
+    parts = key.split(":", 3)
+    return bool(background_task(key)) or (len(parts) > 3 and not has_chats(parts[2]))
+
+
 @dataclass(frozen=True, slots=True)
 class ResetPolicy:
     """When a conversation starts afresh."""
@@ -109,11 +114,4 @@ def policy_for(settings: SessionResetSettings, platform: str, kind: str) -> Rese
         values = [getattr(layer, name) for layer in (*chosen, settings)]
         return next(value for value in values if value is not None)
 
-    mode = pick("mode")
-    if (
-        platform in _LASTING
-        and "mode" not in settings.model_fields_set
-        and not any(found.mode for found in chosen)
-    ):
-        mode = "none"
-    return ResetPolicy(mode, pick("at_hour"), pick("idle_minutes"), pick("notify"))
+    return ResetPolicy(pick("mode"), pick("at_hour"), pick("idle_minutes"), pick("notify"))

@@ -33,7 +33,7 @@ def plan_parts(entry: OutboxEntry, platform: Platform, limit: int, *, max_parts:
     elif files:
         names = ", ".join(each.name or each.path for each in files)
         parts.append(OutgoingPart(message.address, text=f"(Files cannot be sent here: {names})"))
-    parts = [replace(part, key=f"{entry.id}-{index}") for index, part in enumerate(parts)]
+    parts = [replace(part, key=f"{entry.id}-{index}", kind=message.kind) for index, part in enumerate(parts)]
     if parts:
         parts[0] = replace(parts[0], reply_to_id=message.reply_to_id)
         last_text = max((index for index, part in enumerate(parts) if part.file is None), default=None)

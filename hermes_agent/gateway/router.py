@@ -10,14 +10,15 @@ from contextlib import suppress
 from typing import cast, get_args
 
 from hermes_agent.core.approvals import ApprovalRequest, Decision
-from hermes_agent.core.errors import HermesError
+from hermes_agent.core.errors import DeliveryError, HermesError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.outbox import Outgoing
-from hermes_agent.core.platform import ButtonPress, InboundMessage, Person
+from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile
 from hermes_agent.gateway.chat_run import ChatRun
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.conversation import Conversation
 from hermes_agent.gateway.delivery import finish_quietly
+from hermes_agent.gateway.home_channel import home_channel
 from hermes_agent.gateway.keys import session_key
 
 _LOG = logging.getLogger(__name__)
@@ -83,10 +84,6 @@ class Router:
                     return "Thank you."
         return "This question is closed."
 
-    def may_talk(self, platform: str, person: Person) -> bool:
-        """Whether a rule lets somebody in."""
-        return self.context.access.admit(platform, person).is_allowed
-
     async def load_cursor(self, platform: str) -> str:
         """The cursor stored last."""
         return await self.context.ports.chats.get_fact(platform, "cursor")
@@ -94,6 +91,36 @@ class Router:
     async def save_cursor(self, platform: str, cursor: str) -> None:
         """Remember where to go on receiving."""
         await self.context.ports.chats.put_fact(platform, "cursor", cursor)
+
+    async def forward(
+        self,
+        key: str,
+        address: ChatAddress,
+        text: str,
+        files: Sequence[OutgoingFile] = (),
+        *,
+        wait_seconds: float = 0.0,
+    ) -> str:
+        """Send something to a chat of any platform; returns its `OutboxState`."""
+        ports, delivery = self.context.ports, self.context.delivery
+        target: ChatAddress | None = address
+        if not address.chat_id:
+            variable = ports.environ().get
+            target = await home_channel(address.platform, ports.settings(), variable, ports.chats)
+        if target is None:
+            raise DeliveryError(
+                f"{address.platform} has no home channel",
+                remedy=f"Write /sethome in a chat there, or name the chat: {address.platform}:CHAT",
+                is_permanent=True,
+            )
+        message = Outgoing(key=key, address=target, text=text, files=tuple(files), kind="send")
+        entry_id = await delivery.put(message)
+        try:
+            async with asyncio.timeout(wait_seconds):
+                entry = await delivery.settled(entry_id)
+        except TimeoutError:
+            entry = await delivery.entry(entry_id)
+        return entry.state if entry is not None else "expired"
 
     # Conversations.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import HermesError, NotReadyError, StoreError
 from hermes_agent.core.loading import load
-from hermes_agent.core.platform import ButtonPress, InboundMessage, Platform
+from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile, Platform
 from hermes_agent.gateway.platforms.table import PlatformEntry, Variable
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +33,17 @@ class _Nobody:
 
     async def save_cursor(self, platform: str, cursor: str) -> None:
         """Nothing."""
+
+    async def forward(
+        self,
+        key: str,  # noqa: ARG002
+        address: ChatAddress,
+        text: str,  # noqa: ARG002
+        files: Sequence[OutgoingFile] = (),  # noqa: ARG002
+        *,
+        wait_seconds: float = 0.0,  # noqa: ARG002
+    ) -> str:
+        raise StoreError(f"Nothing is sent to {address.platform} now")
 
 
 def try_platform(

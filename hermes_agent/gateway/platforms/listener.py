@@ -117,6 +117,7 @@ class Listener:
         self.address = f"http://{host}:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             self._serve,
+            interface="asgi3",
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -109,6 +109,24 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         user_id_help="Your mail address.",
     ),
     PlatformEntry(
+        "webhook",
+        f"{_HERE}.webhook.adapter:make_adapter",
+        ("WEBHOOK_ENABLED",),
+        label="Webhooks",
+        help="Other programs wake the agent with signed requests: hermes webhook subscribe NAME adds one.",
+        questions=(
+            Question("WEBHOOK_ENABLED", "Listen for webhooks", "true or false", default="true"),
+            Question("WEBHOOK_PORT", "Port", default="8644"),
+            Question(
+                "WEBHOOK_SECRET",
+                "Secret of routes without their own",
+                "openssl rand -hex 32; Enter if each has its own",
+                is_required=False,
+            ),
+        ),
+        has_chats=False,
+    ),
+    PlatformEntry(
         "loopback",
         f"{_HERE}.loopback.adapter:make_adapter",
         label="Loopback",
@@ -123,10 +141,19 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
 )
 
 
+_OFF = frozenset({"0", "false", "no", "off"})
+
+
+def has_chats(name: str) -> bool:
+    """Whether people talk on a platform; otherwise programs do, and each request proves whose it is."""
+    return next((entry.has_chats for entry in PLATFORMS if entry.name == name), True)
+
+
 def is_enabled(entry: PlatformEntry, settings: PlatformSettings | None, variable: Variable) -> bool:
     """Whether a platform is to be connected."""
     if settings is not None and settings.enabled is not None:
         return settings.enabled
     if settings is not None and (settings.token or settings.api_key):
         return True
-    return bool(entry.credentials) and all(variable(name) for name in entry.credentials)
+    values = [(variable(name) or "").strip().lower() for name in entry.credentials]
+    return bool(values) and all(value and value not in _OFF for value in values)
