@@ -17,6 +17,7 @@ from hermes_agent.agent.session import Session
 from hermes_agent.app.late_jobs import LateJobDesk
 from hermes_agent.app.learning import Learning
 from hermes_agent.app.mcp import McpServers
+from hermes_agent.app.recall import StoredSessionSummaries
 from hermes_agent.app.sharing import ServingService, SharedModels
 from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
@@ -229,6 +230,7 @@ class App:
             memory=self.learning.memory if self.learning.has_memory else None,
             skills=self.learning.skills,
             user_model=self.learning.external,
+            summaries=StoredSessionSummaries(self),
         )
         return build_tools(toolsets, self.settings, self.home, self.redactor, services)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hermes_agent.core.jobs import JobDesk
 from hermes_agent.core.memory import Memory, UserModel
+from hermes_agent.core.recall import SessionSummaries
 from hermes_agent.core.session import SessionStore
 from hermes_agent.core.skills import Skills
 from hermes_agent.core.web import WebPorts
@@ -21,6 +22,7 @@ class ToolServices:
         skills: Folders of instructions (`skills_list`, `skill_view`, `skill_manage`).
         jobs: Scheduled jobs (`cronjob`).
         web: Keys and limits of the web (`web_search`, `web_extract`).
+        summaries: Answers from stored conversations (`session_search`).
         user_model: An external memory service (`user_model`).
     """
 
@@ -29,4 +31,5 @@ class ToolServices:
     skills: Skills | None = None
     jobs: JobDesk | None = None
     web: WebPorts | None = None
+    summaries: SessionSummaries | None = None
     user_model: UserModel | None = None

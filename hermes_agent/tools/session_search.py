@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from hermes_agent.core.errors import StoreError, ToolArgumentsError, ToolError
+from hermes_agent.core.errors import ModelError, StoreError, ToolArgumentsError, ToolError
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage
+from hermes_agent.core.recall import SessionSummaries, may_read
 from hermes_agent.core.session import SearchHit, SessionRecord, SessionStore, StoredMessage
 from hermes_agent.core.tool import Tool, ToolContext, ToolResult
 from hermes_agent.tools.function import Arguments, tool
@@ -20,10 +21,11 @@ MESSAGE_CHARS = 1_500
 
 def build(setup: ToolSetup) -> Tool | None:
     """The tool; None without stored sessions."""
-    return None if setup.services.sessions is None else make(setup.services.sessions)
+    services = setup.services
+    return None if services.sessions is None else make(services.sessions, services.summaries)
 
 
-def make(store: SessionStore) -> Tool:
+def make(store: SessionStore, summaries: SessionSummaries | None = None) -> Tool:
     """The tool on a store."""
 
     @tool(name="session_search", emoji="🔎", toolset="session_search", parallel_safe=True, preview=_preview)
@@ -33,6 +35,7 @@ def make(store: SessionStore) -> Tool:
         around_message_id: Annotated[int, "With session_id: read on around this message"] = 0,
         window: Annotated[int, "Messages before and after it"] = 5,
         limit: Annotated[int, "Most results"] = 8,
+        summarize: Annotated[bool, "With query: one answer from all sessions that match"] = False,
         *,
         context: ToolContext,
     ) -> ToolResult:
@@ -42,6 +45,8 @@ def make(store: SessionStore) -> Tool:
         principal = context.session.principal
         if not 1 <= limit <= MAX_LIMIT:
             raise ToolArgumentsError(f"limit: 1 to {MAX_LIMIT}")
+        if summarize and query.strip() and summaries is not None:
+            return await _summarise(store, summaries, query, session_id, limit, principal)
         if query.strip():
             return await _search(store, query, session_id or None, limit, principal)
         if session_id:
@@ -55,11 +60,6 @@ def make(store: SessionStore) -> Tool:
 
 def _preview(arguments: Arguments) -> str:
     return str(arguments["query"] or arguments["session_id"] or "recent sessions")
-
-
-def may_read(record: SessionRecord, principal: str) -> bool:
-    """Whether a principal may look into a session: the owner into all, others into their own."""
-    return principal in ("owner", record.user_id, f"{record.source}:{record.user_id}")
 
 
 async def _search(
@@ -78,6 +78,29 @@ async def _search(
         for hit in hits[:limit]
     ]
     return ToolResult("\n".join(lines), summary=f"{len(lines)} found")
+
+
+async def _summarise(
+    store: SessionStore,
+    summaries: SessionSummaries,
+    query: str,
+    session_id: str,
+    limit: int,
+    principal: str,
+) -> ToolResult:
+    within = (await _readable(store, session_id, principal)).id if session_id else ""
+    try:
+        found = await summaries.summarise(query, principal=principal, session_id=within)
+    except ModelError as error:
+        plain = await _search(store, query, session_id or None, limit, principal)
+        return ToolResult(
+            f"No summary: {error.message}.\n{plain.text}", summary=f"no summary, {plain.summary}"
+        )
+    if found is None:
+        return ToolResult("Nothing found. Try fewer or other words.", summary="nothing found")
+    more = ["More sessions match than were read."] if found.is_partial else []
+    text = "\n".join([found.text, "", "Sessions:", *found.source_lines, *more])
+    return ToolResult(text, summary=f"summary of {len(found.sources)} sessions")
 
 
 async def _own(store: SessionStore, hits: Sequence[SearchHit], principal: str) -> list[SearchHit]:

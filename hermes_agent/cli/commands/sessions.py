@@ -98,6 +98,7 @@ def show_command(session: str, as_json: bool, with_tools: bool) -> None:
 @click.option("--source", metavar="NAME", help="Only sessions of this surface.")
 @click.option("--session", metavar="ID", help="Only this session.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("--summarize", is_flag=True, help="One answer from all that is found, written by a model.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def search_command(
@@ -106,6 +107,7 @@ def search_command(
     source: str | None,
     session: str | None,
     limit: int,
+    summarize: bool,
     as_json: bool,
 ) -> None:
     """Find messages that hold all words.
@@ -113,6 +115,13 @@ def search_command(
     "several words" is a phrase, foo* a beginning; AND, OR and NOT work between words.
     """
     invocation: Invocation = ctx.obj
+    if summarize:
+        if source:
+            raise UsageError("--summarize looks into sessions of all surfaces", remedy="Leave --source out.")
+        load("hermes_agent.cli.commands.sessions_summary:print_summary")(
+            " ".join(query), session or "", as_json=as_json
+        )
+        return
 
     async def collect(store: SqliteStore) -> Sequence[SearchHit]:
         await _finish_index(store)

@@ -40,6 +40,8 @@ class AuxiliarySettings(Section):
     """Summarises long web pages."""
     compression: AuxiliaryTaskSettings = Field(default_factory=_task)
     """Summarises long conversations."""
+    session_search: AuxiliaryTaskSettings = Field(default_factory=_task)
+    """Says what earlier conversations hold about something."""
     skills_hub: AuxiliaryTaskSettings = Field(default_factory=_task)
     """Judges skills from the hub."""
     approval: AuxiliaryTaskSettings = Field(default_factory=_task)
