@@ -68,6 +68,7 @@ async def test_a_slow_new_server_joins_a_conversation_with_a_later_message(
     configure(home, {"discovery_wait": 0.5}, fast=raw(), slow=raw(gate=gate))
     app = opened(home, apps)
     session = await app.open_session()
+    await known(app, count=1)
 
     async with asyncio.timeout(10):  # not the 60 s of `connect_timeout`
         notices = await say(session)
