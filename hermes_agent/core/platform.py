@@ -205,6 +205,10 @@ class Receiver(Protocol):
         """Take a press of a button; returns a short text to show to whoever pressed it."""
         ...
 
+    def may_talk(self, platform: str, person: Person) -> bool:
+        """Whether a rule lets somebody in. For invitations; messages are judged by `receive`."""
+        ...
+
     async def load_cursor(self, platform: str) -> str:
         """The cursor stored last (Telegram's offset, Matrix' sync token); empty at first."""
         ...

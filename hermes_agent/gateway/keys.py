@@ -10,6 +10,8 @@ from hermes_agent.config.sections.session_reset import ResetMode, SessionResetSe
 from hermes_agent.core.platform import InboundMessage
 from hermes_agent.gateway.platforms.table import has_chats
 
+_LASTING = frozenset({"email"})
+"""Where people come back to a conversation after days, and end it by beginning another."""
 _BACKGROUND = "background:"
 _OWN = "hermes:"
 
@@ -114,4 +116,11 @@ def policy_for(settings: SessionResetSettings, platform: str, kind: str) -> Rese
         values = [getattr(layer, name) for layer in (*chosen, settings)]
         return next(value for value in values if value is not None)
 
-    return ResetPolicy(pick("mode"), pick("at_hour"), pick("idle_minutes"), pick("notify"))
+    mode = pick("mode")
+    if (
+        platform in _LASTING
+        and "mode" not in settings.model_fields_set
+        and not any(found.mode for found in chosen)
+    ):
+        mode = "none"
+    return ResetPolicy(mode, pick("at_hour"), pick("idle_minutes"), pick("notify"))

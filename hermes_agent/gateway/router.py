@@ -13,7 +13,7 @@ from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.errors import DeliveryError, HermesError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.outbox import Outgoing
-from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile
+from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile, Person
 from hermes_agent.gateway.chat_run import ChatRun
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.conversation import Conversation
@@ -83,6 +83,10 @@ class Router:
                 if run.may_answer(press.sender.id) and run.answer_question(chosen, name):
                     return "Thank you."
         return "This question is closed."
+
+    def may_talk(self, platform: str, person: Person) -> bool:
+        """Whether a rule lets somebody in."""
+        return self.context.access.admit(platform, person).is_allowed
 
     async def load_cursor(self, platform: str) -> str:
         """The cursor stored last."""
