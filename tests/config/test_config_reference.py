@@ -14,7 +14,16 @@ from hermes_agent.config.settings import Settings
 from hermes_agent.config.variables import VARIABLES
 
 TASKS = (
-    *("vision", "web_extract", "compression", "skills_hub", "approval", "mcp", "title_generation"),
+    *(
+        "vision",
+        "web_extract",
+        "compression",
+        "session_search",
+        "skills_hub",
+        "approval",
+        "mcp",
+        "title_generation",
+    ),
     *("triage_specifier", "kanban_decomposer", "curator", "goal_judge", "monitor"),
 )
 ROOT = Path(__file__).parents[2]
