@@ -181,6 +181,7 @@ def prepare_state(spec: ContainerSpec, account: Account) -> None:
         if not path.is_relative_to(spec.state_directory) or path == spec.state_directory:
             make_directory(path, account, 0o2770)
             check_ownership(path.parent, "The parent directory of")
+    _check_owner(spec, account)
     report = Report()
     if os.geteuid() == 0:
         code = as_account(account, lambda: _inside_state(spec, report))
@@ -192,6 +193,18 @@ def prepare_state(spec: ContainerSpec, account: Account) -> None:
             why="See the lines above.",
             remedy=f"It must be writable for the user {account.name} ({account.uid}:{account.gid}).",
         )
+
+
+def _check_owner(spec: ContainerSpec, account: Account) -> None:
+    known = spec.state_directory.stat()
+    if known.st_uid == account.uid:
+        return
+    have, want = f"{known.st_uid}:{known.st_gid}", f"{account.uid}:{account.gid}"
+    raise StoreUnwritableError(
+        f"The state directory {spec.state_directory} belongs to {have}, and the service's user is {want}",
+        why="Its numbers changed, or the directory came from another machine.",
+        remedy=f"Hand it over: chown -hR --from={have} {want} {spec.state_directory}",
+    )
 
 
 def _inside_state(spec: ContainerSpec, report: Report) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -116,7 +117,7 @@ class Preparation:
             if home.exists():
                 aside = home.with_name(f"{home.name}.of-the-image")
                 try:
-                    home.rename(aside)
+                    shutil.move(home, aside)  # a directory of a lower layer cannot be renamed
                 except OSError:
                     say(f"{home} is a mount or in use; it stays as it is")
                     return

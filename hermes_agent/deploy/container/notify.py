@@ -11,6 +11,7 @@ from pathlib import Path
 
 _LONGEST = 4096
 _STATUS_CHARS = 300
+_PATIENCE_SECONDS = 2.0
 _NUMBERS = ("MONOTONIC_USEC", "EXTEND_TIMEOUT_USEC")
 _SWITCHES = ("READY=1", "RELOADING=1", "STOPPING=1", "WATCHDOG=1")
 
@@ -31,7 +32,10 @@ class ServiceManager:
         """Send assignments, as `READY=1`."""
         if not self._address:
             return
+        # A listener that takes nothing must not hold anything up; a beat or a status can be lost.
+        is_minor = all(line.startswith(("WATCHDOG=", "STATUS=")) for line in lines)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+            sending.settimeout(0 if is_minor else _PATIENCE_SECONDS)
             sending.connect(self._address)
             sending.send("\n".join(lines).encode("utf-8", "replace"))
 

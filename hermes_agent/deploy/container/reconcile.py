@@ -34,6 +34,9 @@ _GRACE_SECONDS = 20
 """Beyond the drain: closing connections and the database."""
 
 
+_SHORT_GRACE_SECONDS = 5
+
+
 class Action(Enum):
     """What is to be done, and the exit code by which `plan` says so."""
 
@@ -209,14 +212,19 @@ class Reconciler:
         image = self._spec.image if plan.action is Action.REPLACE else self._keep_layer(base.id)
         return self._exchange(base, image)
 
-    def stop(self, container: str) -> None:
-        """End a container in good order; kill it if that takes longer than it may."""
+    def stop(self, container: str, *, hurry: bool = False) -> None:
+        """End a container in good order; kill it if that takes longer than it may.
+
+        Args:
+            container: Its id.
+            hurry: What runs in it does not answer: it is not waited for long.
+        """
         found = self._engine.find(container)
         if found is None or not found.is_running:
             return
         if found.is_paused:
             self._engine.unpause(container)
-        patience = self._spec.drain_seconds + _GRACE_SECONDS
+        patience = _SHORT_GRACE_SECONDS if hurry else self._spec.drain_seconds + _GRACE_SECONDS
         self._tell("stopping what runs in the container", patience + 30)
         self._engine.signal(container, "SIGTERM")
         if not self._engine.ends_within(container, patience):
@@ -292,8 +300,9 @@ class Reconciler:
         environment: dict[str, str | None] = {**structure.environment, "PATH": search_path(spec, image_path)}
         carried: list[str] = []
         if base is not None and image != spec.image:
-            # What the old container was told is in the image of its files; None takes it out again.
-            environment |= dict.fromkeys(stale_variables(base.labels, structure))
+            # What the old container was told is in the image of its files. Podman can only empty it.
+            nothing = "" if spec.backend == "podman" else None
+            environment |= dict.fromkeys(stale_variables(base.labels, structure), nothing)
             targets = {bind.split(":")[1] for bind in structure.binds}
             carried = [f"{name}:{target}" for target, name in base.volumes.items() if target not in targets]
         self._tell("making the container", 120)

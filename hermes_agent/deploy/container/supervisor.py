@@ -27,8 +27,8 @@ from hermes_agent.deploy.container.structure import build_structure
 
 EXIT_ROLLED_BACK = 1
 _GRACE_SECONDS = 20
-_ASK_SECONDS = 5.0
-_ADOPT_TRIES = 3
+_ASK_SECONDS = 4.0
+_ADOPT_TRIES = 2
 _LAST_WORDS_SECONDS = 5.0
 
 
@@ -103,8 +103,10 @@ class Supervisor:
             for line in plan.lines(spec.name):
                 _say(line)
             if plan.action is Action.ADOPT and not await self._adopt(plan):
-                plan = Plan(Action.RESTART, ("the gateway does not answer",), plan.base)
                 _say("The gateway in it does not answer; it is started again.")
+                assert plan.base is not None
+                await asyncio.to_thread(self._reconciler.stop, plan.base.id, hurry=True)
+                plan = Plan(Action.START, (), plan.base)
             if plan.action is not Action.ADOPT:
                 await self._bring_up(plan)
             if self._ending.is_set() and not self._container:

@@ -1,0 +1,503 @@
+"""The container unit with real engines: made, started again, upgraded, changed, killed, taken over.
+
+The package store is a directory with an interpreter and stand-in gateways (`container_machine`); the image
+is one that is there already. Nothing is pulled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from container_machine import COMMAND, GID, UID, Machine, machines, make_store, open_engine
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Path]:
+    open_engine("docker").close()
+    place = Path(tempfile.mkdtemp(prefix="hermes-test-store-", dir="/var/tmp"))
+    place.chmod(0o755)
+    yield make_store(place)
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Reachable for every user, as `/var/lib` is."""
+    place = Path(tempfile.mkdtemp(prefix="hermes-test-", dir="/var/lib"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def machine(store: Path, directory: Path) -> Iterator[Machine]:
+    yield from machines("docker", store, directory)
+
+
+@pytest.fixture(params=["docker", "podman"])
+def either(request: pytest.FixtureRequest, store: Path, directory: Path) -> Iterator[Machine]:
+    yield from machines(request.param, store, directory)
+
+
+def mark(machine: Machine) -> None:
+    """Change the container's own files as an agent does that installs something."""
+    code, said = machine.exec(
+        "sudo", "-n", "sh", "-c", "echo kept >/installed; echo x >/usr/bin/added; id -u"
+    )
+    assert (code, said) == (0, "0\n")
+
+
+def is_marked(machine: Machine) -> bool:
+    return (
+        machine.exec("cat", "/installed")[1] == "kept\n"
+        and machine.exec("test", "-f", "/usr/bin/added")[0] == 0
+    )
+
+
+def test_it_is_made_started_ended_and_started_again(either: Machine):
+    assert either.command("plan").returncode == 11
+    first = either.up(arguments=["-v", "two words"])
+    facts = either.facts()
+    assert facts["argv"][1:] == ["gateway", "run", "--replace", "-v", "two words"]
+    assert (facts["uid"], facts["gid"], facts["umask"]) == (UID, GID, 0o007)
+    assert facts["cwd"] == "/data/workspace"
+    assert facts["environment"]["HERMES_HOME"] == "/data/.hermes"
+    assert facts["environment"]["WATCHDOG_USEC"] == "6000000"
+    first.until_true(lambda: "gateway v1" in first.output, "its output")
+    first.until("WATCHDOG=1")
+    assert either.command("plan").returncode == 0
+    mark(either)
+    before = either.inspect()["Id"]
+
+    first.process.send_signal(signal.SIGHUP)
+    first.until_true(lambda: any("RELOADING=1" in text for text in first.messages), "the reload")
+    first.until_true(lambda: "told to reload" in first.output, "the reload in the log")
+
+    assert first.end() == 0
+    assert "told to end" in first.output
+    assert any(text.startswith("STOPPING=1") for text in first.messages)
+    assert any("EXTEND_TIMEOUT_USEC=3000000" in text for text in first.messages)
+    assert not either.inspect()["State"]["Running"]
+
+    either.up()
+    assert either.inspect()["Id"] == before
+    assert is_marked(either)
+    assert either.names() == {either.name}
+
+
+def test_a_new_package_is_run_by_the_same_container(machine: Machine):
+    first = machine.up()
+    mark(machine)
+    before = machine.inspect()["Id"]
+    assert sorted(path.name for path in (machine.directory / "roots").iterdir()) == [
+        f"{machine.name}:v1-hermes-agent"
+    ]
+    planned = machine.command("plan", package="/nix/store/v2-hermes-agent", arguments=["-v"])
+    assert planned.returncode == 10
+    assert "package: /nix/store/v1-hermes-agent -> /nix/store/v2-hermes-agent" in planned.stdout
+    first.end()
+    second = machine.run()
+    second.until_true(lambda: "removed: the root" in second.output, "the old root to go")
+    assert "READY=1" in "\n".join(second.messages)
+    second.until_true(lambda: "gateway v2" in second.output, "its output")
+    assert machine.inspect()["Id"] == before
+    assert is_marked(machine)
+    assert machine.facts()["package"] == "/nix/store/v2-hermes-agent"
+    assert str((machine.state / "current-package").readlink()) == "/nix/store/v2-hermes-agent"
+    assert [path.name for path in (machine.directory / "roots").iterdir()] == [
+        f"{machine.name}:v2-hermes-agent"
+    ]
+
+
+def test_the_old_closure_is_kept_until_the_new_one_is_ready(machine: Machine):
+    machine.up().end()
+    (machine.home / "fail").touch()
+    failing = machine.run(package="/nix/store/v2-hermes-agent")
+    assert failing.wait() == 3
+    assert {path.name for path in (machine.directory / "roots").iterdir()} == {
+        f"{machine.name}:v1-hermes-agent",
+        f"{machine.name}:v2-hermes-agent",
+    }
+
+
+def test_a_change_of_structure_keeps_what_was_installed(either: Machine):
+    extra = either.directory / "extra"
+    extra.mkdir()
+    either.up(extra_options=["--env=GONE=1", "--memory=1g"]).end()
+    running = either.up()
+    mark(either)
+    before = either.inspect()["Id"]
+    planned = either.command("plan", extra_volumes=[f"{extra}:/srv/extra"], extra_options=["--memory=512m"])
+    assert planned.returncode == 12
+    assert f"volumes: with {extra}:/srv/extra" in planned.stdout
+    assert "options: without --env=GONE=1" in planned.stdout
+    running.end()
+    second = either.run()
+    second.until_true(lambda: "removed: the container" in second.output, "the old one to go")
+    after = either.inspect()
+    assert after["Id"] != before
+    assert after["HostConfig"]["Memory"] == 512 << 20
+    assert is_marked(either)
+    assert not either.facts()["environment"].get("GONE")
+    assert either.exec("test", "-d", "/srv/extra")[0] == 0
+    assert either.names() == {either.name}
+    assert either.command("plan").returncode == 0
+
+    second.end()
+    third = either.run(extra_volumes=[])
+    third.until_true(lambda: "removed: the image" in third.output, "the image of the layer before to go")
+    assert is_marked(either)
+    assert len(either.layers()) == 1
+    third.end()
+    assert either.command("remove").returncode == 0
+    assert not either.names()
+    assert not either.layers()
+    assert (either.home / "facts.json").exists()
+
+
+def test_without_preserve_layer_it_begins_anew_and_the_plan_says_so(machine: Machine):
+    machine.up().end()
+    machine.api.start(machine.name)
+    planned = machine.command("plan", extra_options=["--memory=512m"], preserve_layer=False)
+    assert planned.returncode == 13
+    assert "LOST" in planned.stdout
+    running = machine.up()
+    assert machine.exec("test", "-e", "/installed")[0] == 1
+    assert not machine.layers()
+    running.end()
+
+
+def test_another_image_is_used_as_it_is(machine: Machine):
+    other = f"hermes-test-other:{machine.name[-6:]}"
+    machine.up()
+    mark(machine)
+    machine.running[-1].end()
+    machine.api.commit(machine.name, repository="hermes-test-other", tag=machine.name[-6:])
+    made = machine.api.create_container("testbed/debian:trixie", ["sh", "-c", "echo other >/other"])["Id"]
+    try:
+        machine.api.start(made)
+        machine.api.wait(made)
+        machine.api.commit(made, repository="hermes-test-other", tag=machine.name[-6:])
+        planned = machine.command("plan", image=other)
+        assert planned.returncode == 13
+        assert "image: testbed/debian:trixie ->" in planned.stdout
+        machine.up()
+        assert machine.exec("cat", "/other")[1] == "other\n"
+        assert machine.exec("test", "-e", "/installed")[0] == 1
+    finally:
+        machine.api.remove_container(made, force=True)
+        machine.running[-1].kill()
+        machine.api.remove_container(machine.name, force=True)
+        machine.api.remove_image(other, force=True)
+
+
+def test_a_change_that_cannot_be_made_leads_back_to_the_old_container(machine: Machine):
+    machine.up()
+    mark(machine)
+    machine.running[-1].end()
+    before = machine.inspect()["Id"]
+    refused = machine.run(extra_options=["--device=/dev/not-there"])
+    assert refused.wait() == 6
+    assert "not-there" in refused.output
+    assert "The old one is back" in refused.output
+    assert machine.inspect()["Id"] == before
+    assert machine.names() == {machine.name}
+    again = machine.run()
+    assert again.wait() == 6
+    assert len(machine.layers()) == 1  # kept once, not at each attempt
+    machine.up(extra_options=[])
+    assert machine.inspect()["Id"] == before
+    assert is_marked(machine)
+
+
+def test_a_new_container_whose_gateway_fails_leads_back_to_the_old_one(machine: Machine):
+    machine.up()
+    mark(machine)
+    machine.running[-1].end()
+    before = machine.inspect()["Id"]
+    (machine.home / "fail").touch()
+    failing = machine.run(extra_options=["--memory=512m"])
+    assert failing.wait() == 3
+    assert "it fails" in failing.output
+    assert machine.inspect()["Id"] == before
+    (machine.home / "fail").unlink()
+    machine.up()
+    assert machine.inspect()["Id"] != before
+    assert is_marked(machine)
+
+
+def test_a_supervisor_killed_between_the_two_containers_loses_nothing(machine: Machine):
+    machine.up()
+    mark(machine)
+    machine.running[-1].end()
+    before = machine.inspect()["Id"]
+    machine.api.rename(machine.name, f"{machine.name}-previous")
+    assert machine.command("plan").returncode == 0
+    machine.up()
+    assert machine.inspect()["Id"] == before
+    assert is_marked(machine)
+
+
+def test_a_killed_container_ends_the_supervisor_with_its_code(either: Machine):
+    running = either.up()
+    either.api.kill(either.name)
+    assert running.wait() == 137
+    assert "exit code 137" in running.output
+    either.up()
+
+
+def test_a_killed_supervisor_is_followed_by_one_that_adopts_the_container(either: Machine):
+    first = either.up()
+    before = either.inspect()["State"]["StartedAt"]
+    first.kill()
+    assert either.inspect()["State"]["Running"]
+    second = either.up()
+    assert "adopted" in second.output
+    assert either.inspect()["State"]["StartedAt"] == before
+    second.forget()
+    second.until("WATCHDOG=1")
+    second.process.send_signal(signal.SIGHUP)
+    second.until_true(lambda: "told to reload" in second.output, "output of the adopted container")
+    assert second.end() == 0
+    assert not either.inspect()["State"]["Running"]
+
+
+def test_an_adopted_container_with_an_old_package_is_started_again(machine: Machine):
+    machine.up().kill()
+    before = machine.inspect()["Id"]
+    second = machine.up(package="/nix/store/v2-hermes-agent")
+    second.until_true(lambda: "gateway v2" in second.output, "its output")
+    assert machine.inspect()["Id"] == before
+
+
+def test_a_container_that_hangs_is_started_again_instead_of_adopted(machine: Machine):
+    machine.up().kill()
+    before = machine.inspect()["State"]["StartedAt"]
+    code, said = machine.exec("sh", "-c", "kill -STOP $(pgrep -f gateway[.]py)")
+    assert code == 0, said
+    second = machine.up(drain_seconds=1)
+    assert "does not answer" in second.output
+    assert machine.inspect()["State"]["StartedAt"] != before
+
+
+def test_a_paused_container_is_taken_up_again(machine: Machine):
+    machine.up().kill()
+    machine.api.pause(machine.name)
+    machine.up()
+
+
+def test_only_one_supervisor_takes_care_of_a_container(machine: Machine):
+    running = machine.up()
+    second = machine.run()
+    assert second.wait() == 1
+    assert f"by process {running.process.pid}" in second.output
+    assert machine.inspect()["State"]["Running"]
+    assert machine.command("stop").returncode == 0
+    assert running.wait() == 0
+    assert machine.command("stop").returncode == 0
+
+
+def test_somebody_elses_container_of_that_name_is_left_alone(machine: Machine):
+    machine.api.create_container("testbed/debian:trixie", ["sleep", "60"], name=machine.name)
+    outcome = machine.run()
+    assert outcome.wait() == 6
+    assert f"rename {machine.name} {machine.name}-old" in outcome.output
+    assert machine.inspect()["Config"]["Cmd"] == ["sleep", "60"]
+
+
+def test_labels_that_make_no_sense_lead_to_a_new_container_with_the_old_files(machine: Machine):
+    labels = {
+        "hermes-agent.container": machine.name,
+        "hermes-agent.identity": "x",
+        "hermes-agent.structure": '{"environment": 5, "volumes": {"a": []}}',
+    }
+    machine.api.create_container(
+        "testbed/debian:trixie", ["sh", "-c", "echo kept >/installed"], name=machine.name, labels=labels
+    )
+    machine.api.start(machine.name)
+    machine.api.wait(machine.name)
+    assert machine.command("plan").returncode == 12
+    machine.up()
+    assert machine.exec("cat", "/installed")[1] == "kept\n"
+
+
+def test_without_sudo_nobody_inside_becomes_root(machine: Machine):
+    machine.up().end()
+    machine.up(sudo=False)
+    code, said = machine.exec("sudo", "-n", "true")
+    assert code != 0
+    assert "root" in said or "privileges" in said
+    assert machine.exec("test", "-e", "/etc/sudoers.d/hermes-agent", user="root")[0] == 1
+    status = machine.exec("sh", "-c", "grep -E 'CapEff|NoNewPrivs' /proc/$(pgrep -f gateway[.]py)/status")[1]
+    assert "0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert machine.exec("sh", "-c", "touch /opt/hermes-agent/x; touch /nix/store/x")[0] != 0
+
+
+def test_a_number_that_somebody_in_the_image_has_is_the_agents_first(machine: Machine):
+    made = machine.api.create_container(
+        "testbed/debian:trixie",
+        [
+            "sh",
+            "-c",
+            "useradd -u 4321 -m ubuntu && useradd -u 7777 -m hermes && touch /home/hermes/of-the-image",
+        ],
+    )["Id"]
+    tag = machine.name[-6:]
+    try:
+        machine.api.start(made)
+        machine.api.wait(made)
+        machine.api.commit(made, repository="hermes-test-clash", tag=tag)
+        running = machine.up(image=f"hermes-test-clash:{tag}")
+        assert machine.exec("sh", "-c", "whoami; cd; pwd -P; sudo -n id -u")[1] == "hermes\n/data/home\n0\n"
+        assert machine.exec("id", "-u", "ubuntu")[1] == "4321\n"
+        assert machine.exec("ls", "/home/hermes.of-the-image", user="root")[1].strip() == "of-the-image"
+        assert "4321:4322 now (7777:7777 before)" in running.output
+        running.end()
+        refused = machine.run(uid=5555, gid=5556)
+        assert refused.wait() == 5
+        assert f"chown -hR --from=4321:4322 5555:5556 {machine.state}" in refused.output
+        subprocess.run(["chown", "-hR", "--from=4321:4322", "5555:5556", machine.state], check=True)
+        machine.up()
+        assert machine.facts()["uid"] == 5555
+        assert machine.exec("sh", "-c", "whoami; id -g")[1] == "hermes\n5556\n"
+    finally:
+        for supervised in machine.running:
+            supervised.kill()
+        for name in (made, machine.name):
+            machine.api.remove_container(name, force=True)
+        machine.api.remove_image(f"hermes-test-clash:{tag}", force=True)
+
+
+def test_orphans_are_reaped(machine: Machine):
+    machine.up()
+    machine.exec("sh", "-c", "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1' &) ; done; sleep 0.5")
+    assert "defunct" not in machine.exec("ps", "ax")[1]
+
+
+def test_programs_that_the_user_installs_persist_in_the_state(machine: Machine):
+    # The interpreter of this store does not find its library by itself, as one of Nix does.
+    machine.up(tools="/nix/store/tools-1", environment={"LD_LIBRARY_PATH": "/nix/store/python/lib"})
+    _, said = machine.exec("sh", "-c", "node --version; python3 -c 'import sys; print(sys.prefix)'")
+    assert said.startswith("v24.0.0\n/home/hermes/.venv\n"), said
+    script = machine.state / "home/.local/bin/mine"
+    machine.exec(
+        "sh", "-c", "printf '#!/bin/sh\\necho mine\\n' >~/.local/bin/mine; chmod +x ~/.local/bin/mine"
+    )
+    assert machine.exec("mine")[1] == "mine\n"
+    assert script.stat().st_uid == UID
+    machine.running[-1].end()
+    machine.api.remove_container(machine.name)
+    machine.up()
+    assert machine.exec("mine")[1] == "mine\n"
+
+
+def test_nothing_in_the_state_directory_leads_the_mounts_elsewhere(machine: Machine):
+    running = machine.up()
+    secret = machine.directory / "secret"
+    secret.mkdir(mode=0o700)
+    # What an agent can do: everything in its own state directory.
+    code, said = machine.exec(
+        "sh", "-c", f"cd /data && mv home home.old && ln -s {machine.directory} home && ls -ld home"
+    )
+    assert code == 0, said
+    running.end()
+    refused = machine.run()
+    assert refused.wait() == 5
+    assert "symbolic link" in refused.output
+    sources = {mount["Source"] for mount in machine.inspect()["Mounts"]}
+    assert not [source for source in sources if source.startswith(str(machine.state) + "/")]
+
+
+def test_a_link_to_the_package_that_was_replaced_is_put_right(machine: Machine):
+    running = machine.up()
+    machine.exec("sh", "-c", "ln -sfn /data/evil /data/current-package")
+    running.end()
+    machine.up()
+    assert machine.facts()["package"] == "/nix/store/v1-hermes-agent"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"socket": "/run/not-there.sock"}, 6, "systemctl start docker.service"),
+        ({"image": "hermes-test/not-there:1"}, 6, "cannot be pulled"),
+        ({"package": "/nix/store/not-there"}, 3, "no command hermes"),
+        ({"extra_volumes": ["/not/there:/x"]}, 3, "/not/there is to be mounted and is not there"),
+        ({"extra_options": ["--rm"]}, 3, "set by hermes-agent-container itself"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    machine: Machine, changes: dict[str, object], code: int, said: str
+):
+    outcome = machine.run(**changes)
+    assert outcome.wait() == code
+    assert said in outcome.output
+    assert len(outcome.output.splitlines()) <= 8
+    assert not machine.names()
+
+
+def test_an_engine_that_was_stopped_is_named(machine: Machine):
+    dead = machine.directory / "dead.sock"
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(dead))
+    outcome = machine.run(socket=str(dead))
+    assert outcome.wait() == 6
+    assert "does not answer" in outcome.output
+    assert "systemctl status docker.service" in outcome.output
+
+
+def test_whoever_may_not_use_the_engine_is_told_so(machine: Machine):
+    spec = machine.spec()
+    outcome = subprocess.run(
+        [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            *COMMAND,
+            "--spec",
+            str(spec),
+            "plan",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    if "ModuleNotFoundError" in outcome.stderr or "Permission denied" in outcome.stderr.split("\n")[0]:
+        pytest.skip("the interpreter of the tests is not readable for others")
+    assert outcome.returncode == 6
+    assert "sudo hermes-agent-container" in outcome.stderr
+
+
+def test_a_state_directory_on_a_read_only_file_system_is_named(machine: Machine):
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount command")
+    machine.state.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", machine.state], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        outcome = machine.run()
+        assert outcome.wait() == 5
+        assert "read-only" in outcome.output
+    finally:
+        subprocess.run(["umount", machine.state], check=True)
+
+
+def test_a_plan_for_programs_is_json(machine: Machine):
+    found = json.loads(machine.command("plan", "--json").stdout)
+    assert found["action"] == "create"
+    assert len(found["identity"]) == 64
