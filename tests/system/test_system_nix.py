@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,27 +99,38 @@ def test_the_option_types_evaluate_without_anything_fetched(nix: dict[str, str],
     assert int(counted.stdout) > 40
 
 
-@pytest.mark.timeout(900)
-def test_the_flake_builds_and_its_unit_does_what_it_should(nix: dict[str, str], tmp_path: Path):
+@pytest.fixture(scope="session")
+def verified(nix: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The testbed's scripts, after everything was built and both configurations evaluated."""
     scripts, mirrors = find_testbed(), os.environ.get("HERMES_NIX_MIRRORS")
     if scripts is None or not mirrors or os.geteuid() != 0:
         pytest.skip("needs root, the testbed and HERMES_NIX_MIRRORS (mirrors of the flake's inputs)")
-    settings = tmp_path / "machine.nix"
-    shutil.copy(SCENARIO / "machine.nix", settings)
-    verified = run(
+    settings = tmp_path_factory.mktemp("settings")
+    for name in ("machine.nix", "container.nix"):
+        shutil.copy(SCENARIO / name, settings)
+    found = run(
         scripts / "verify.sh",
         ROOT,
         WORK,
         mirrors,
         timeout=600,
-        env={**nix, "SETTINGS": str(settings), "OPTION_PREFIX": "services.hermes-agent"},
+        env={
+            **nix,
+            "SETTINGS": f"{settings}/machine.nix {settings}/container.nix",
+            "OPTION_PREFIX": "services.hermes-agent",
+        },
     )
-    assert verified.returncode == 0, verified.stdout
-    rootfs = run(scripts.parent / "rootfs", timeout=200).stdout.strip()
+    assert found.returncode == 0, found.stdout
+    return scripts
+
+
+@pytest.mark.timeout(900)
+def test_the_flake_builds_and_its_unit_does_what_it_should(verified: Path, tmp_path: Path):
+    rootfs = run(verified.parent / "rootfs", timeout=200).stdout.strip()
     inside = tmp_path / "scenario"
     shutil.copytree(SCENARIO, inside)
     booted = run(
-        scripts / "boot-module.sh",
+        verified / "boot-module.sh",
         rootfs,
         WORK / "module-machine",
         "hermes-agent.service",
@@ -130,3 +142,51 @@ def test_the_flake_builds_and_its_unit_does_what_it_should(nix: dict[str, str], 
         env={"BINDS": str(tmp_path), "WAIT": "2"},
     )
     assert "all steps done" in booted.stdout, booted.stdout + booted.stderr
+
+
+@pytest.fixture
+def machine(verified: Path, tmp_path: Path) -> Iterator[list[object]]:
+    """A command that runs another inside a booted machine; it reaches the engine and the state out here."""
+    docker = shutil.which("docker")
+    image = docker and run(docker, "image", "inspect", "testbed/debian:trixie").returncode == 0
+    if not docker or not image:
+        pytest.skip("needs a Docker engine with the image testbed/debian:trixie")
+    # The engine mounts the state by the name that the unit uses, so it has to be the same out here.
+    states = [Path("/var/lib/hermes"), Path("/var/lib/hermes-agent-container")]
+    roots = Path("/nix/var/nix/gcroots")
+    if any(state.exists() for state in states) or run(docker, "inspect", "hermes-agent").returncode == 0:
+        pytest.skip("a hermes-agent lives on this machine already")
+    shutil.copytree(SCENARIO, tmp_path / "scenario")
+    program, name = verified.parent / "machine", f"hermes-test-{os.getpid()}"
+    for path in (*states, roots):
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        started = run(
+            program,
+            "start",
+            name,
+            "--private-users=no",
+            "--bind-ro=/nix",
+            f"--bind={roots}",
+            *(f"--bind={state}" for state in states),
+            "--bind=/run/docker.sock:/run/docker.sock",
+            f"--bind-ro={docker}:/usr/local/bin/docker",
+            f"--bind-ro={tmp_path / 'scenario'}:/srv/scenario",
+        )
+        assert started.returncode == 0, started.stderr
+        yield [program, "exec", name, "--"]
+    finally:
+        run(program, "stop", name)
+        run(docker, "rm", "-f", "hermes-agent")
+        for path in (*states, roots / "hermes-agent"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.timeout(900)
+def test_the_container_unit_does_what_it_should(machine: list[object]):
+    system = (WORK / "module-container/system").resolve()
+    prepared = run(*machine, "sh", "/srv/scenario/prepare.sh", system)
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    place = "/srv/scenario"
+    done = run(*machine, "python3", f"{place}/container_scenario.py", f"{place}/model.yaml", timeout=400)
+    assert "all steps done" in done.stdout, done.stdout + done.stderr
