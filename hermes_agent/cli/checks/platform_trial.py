@@ -10,7 +10,14 @@ from contextlib import suppress
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import HermesError, NotReadyError, StoreError
 from hermes_agent.core.loading import load
-from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile, Platform
+from hermes_agent.core.platform import (
+    ButtonPress,
+    ChatAddress,
+    InboundMessage,
+    OutgoingFile,
+    Person,
+    Platform,
+)
 from hermes_agent.gateway.platforms.table import PlatformEntry, Variable
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +34,9 @@ class _Nobody:
 
     async def pressed(self, press: ButtonPress) -> str:  # noqa: ARG002
         return "Not now."
+
+    def may_talk(self, platform: str, person: Person) -> bool:  # noqa: ARG002
+        return False
 
     async def load_cursor(self, platform: str) -> str:  # noqa: ARG002
         return ""
