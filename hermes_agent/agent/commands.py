@@ -195,8 +195,7 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "Let the agent do this beside the conversation",
         "While it works",
         args="<text>",
-        aliases=("bg",),
-        scope="gateway",
+        aliases=("bg", "btw"),
         while_running=True,
     ),
     CommandSpec(

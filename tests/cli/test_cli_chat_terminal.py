@@ -118,6 +118,30 @@ def test_queued_messages_wait_and_stop_interrupts(cli: CommandLine) -> None:
         leave(shown)
 
 
+def test_background_tasks_go_on_beside_the_conversation(cli: CommandLine) -> None:
+    with terminal(cli, *DEMO) as shown:
+        shown.send("/background run sleep 55\r")
+        shown.wait_for("Background task bg_1 has begun")
+        shown.send("/bg list the files here\r")
+        shown.wait_for("Background task bg_2 is done: list the files here")
+        shown.send("/status\r")
+        shown.wait_for("Background task bg_1  run sleep 55")
+        shown.send("/stop bg_7\r")
+        shown.wait_for("no background task 'bg_7'")
+        shown.send("/stop bg_1\r")
+        shown.wait_for("Background task bg_1 was stopped")
+        shown.send("/background\r")
+        shown.wait_for("/background needs the text")
+        shown.send("/background run rm -r victim\r")
+        shown.wait_for("Background task bg_3 asks:")
+        press(shown, "d")
+        shown.wait_for("Background task bg_3 is done")
+        shown.send("/background run sleep 55\r")
+        shown.wait_for("Background task bg_4 has begun")
+        leave(shown)
+    assert cli.run("sessions", "list", "--json").stdout.count("run sleep 55") == 2
+
+
 def test_approvals_show_the_exact_command_and_obey_the_keys(cli: CommandLine) -> None:
     victim = cli.home.parent / "victim"
     victim.mkdir()

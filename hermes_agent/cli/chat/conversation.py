@@ -268,6 +268,7 @@ class Conversation:
             if run is not None:
                 run.interrupt()
                 await run.result()
+            await self._slash.background.aclose()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -422,6 +423,15 @@ class Conversation:
             run.decide(request.id, decision, by="user")
 
         self._state.approvals[request.id] = asyncio.create_task(decide())
+
+    async def ask_about(self, request: ApprovalRequest) -> Decision:
+        """Ask the person to approve what is done beside the conversation; no answer in time is no."""
+        deadline = time.monotonic() + request.timeout_seconds
+        try:
+            async with asyncio.timeout(request.timeout_seconds), self._asking:
+                return await ask_approval(self.screen, self.painter, request, deadline)
+        except TimeoutError:
+            return "deny"
 
     def _settle(self, request_id: str) -> None:
         task = self._state.approvals.pop(request_id, None)

@@ -21,6 +21,7 @@ from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
 from hermes_agent.app.learning_commands import memory_command, skills_command
 from hermes_agent.app.mcp_command import mcp_command
+from hermes_agent.cli.chat.background import BackgroundTasks
 from hermes_agent.cli.chat.export import save_session
 from hermes_agent.cli.chat.history_view import history_rows
 from hermes_agent.cli.chat.setup import load_image
@@ -43,6 +44,7 @@ class SlashCommands:
 
     def __init__(self, conversation: Conversation) -> None:
         self._chat = conversation
+        self.background = BackgroundTasks(conversation, self._open_like_this)
         self._handlers: dict[str, Handler] = {
             "new": self._new,
             "clear": self._clear,
@@ -69,6 +71,7 @@ class SlashCommands:
             "skills": self._skills,
             "config": self._config,
             "stop": self._stop,
+            "background": self._background,
             "steer": self._steer,
             "queue": self._queue,
             "busy": self._busy,
@@ -366,7 +369,14 @@ class SlashCommands:
 
     # -- while it works
 
-    async def _stop(self, _argument: str) -> None:
+    async def _background(self, argument: str) -> None:
+        identifier = await self.background.start(argument)
+        self._chat.transcript.note(f"Background task {identifier} has begun; /stop {identifier} ends it.")
+
+    async def _stop(self, argument: str) -> None:
+        if argument:
+            self.background.stop(argument)
+            return
         run = self._chat.run
         if run is None:
             self._say("Nothing is running.")
@@ -454,7 +464,8 @@ class SlashCommands:
         self._say(await insights(await self._chat.app.usage_store(), argument))
 
     async def _status(self, _argument: str) -> None:
-        self._say(shared.status_text(self._chat.session))
+        tasks = [f"Background task {line}" for line in self.background.lines]
+        self._say("\n".join([shared.status_text(self._chat.session), *tasks]))
 
     async def _help(self, argument: str) -> None:
         self._chat.transcript.markdown(shared.help_text(argument))
