@@ -89,7 +89,7 @@ def python_tree(store: Path) -> None:
         _link(os.path.realpath(library), str(target / "lib" / library.name))
     site = target / "lib" / version / "site-packages"
     libraries = next(path for path in sys.path if path.endswith("site-packages"))
-    skipped = shutil.ignore_patterns("*.pth", "mypy*", "ruff*", "uv*", "tests", "discord*", "nio*")
+    skipped = shutil.ignore_patterns("*.pth", "mypy*", "ruff*", "uv", "uv-*", "tests", "discord*", "nio*")
     shutil.copytree(libraries, site, copy_function=_link, ignore=skipped)
     shutil.copytree(
         ROOT / "hermes_agent", site / "hermes_agent", ignore=shutil.ignore_patterns("__pycache__")
