@@ -61,7 +61,7 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         roots=lambda: app.settings.gateway.media_roots,
         transcriber=partial(make_transcriber, app),
     )
-    hooks = FileHooks(app.home.hooks, partial(_hook_environment, app))
+    hooks = FileHooks(app.home.hooks, partial(hook_environment, app))
 
     async def prune() -> None:
         await inbox.prune()
@@ -115,7 +115,7 @@ def make_transcriber(app: App) -> Transcriber | None:
     return found
 
 
-def _hook_environment(app: App) -> dict[str, str]:
+def hook_environment(app: App) -> dict[str, str]:
     """Hooks are the owner's own code: they get all variables, as the gateway has them."""
     found = {name: app.environ.get(name) or "" for name in app.environ.names()}
     return {**found, "HERMES_HOME": str(app.home.root)}

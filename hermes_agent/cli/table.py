@@ -31,6 +31,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("prompt-size", "Show what the beginning of every request costs", module="prompt_size"),
     _entry("gateway", "Run the service: messaging platforms, API, scheduled jobs"),
     _entry("cron", "Schedule jobs and see what became of them"),
+    _entry("hooks", "Programs of yours that are told what happens in the gateway"),
     _entry("pairing", "Let people talk to the bot, by code"),
     _entry("send", "Send a message to a chat"),
     _entry("webhook", "Let other programs wake the agent"),

@@ -1,0 +1,481 @@
+"""What chats have beside messages and answers: skills, memory, processes, busy modes; the real process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_process import Gateway
+from loopback_server import LoopbackServer
+
+from hermes_agent.config.paths import Home
+
+SLOW = {"when": {"user": "slowly"}, "text": "one two three four five six", "chunk_size": 4}
+ECHO = {"text": "You said: {{user}}"}
+
+
+def follow(gateway: Gateway, model_server: Any, rules: list[dict[str, Any]], **settings: Any) -> Any:
+    """Start the gateway with a model that follows these rules, then echoes."""
+    server = model_server({"rules": [*rules, ECHO]})
+    gateway.settings = {
+        "model": {"provider": "custom", "base_url": server.base_url, "default": "scripted"},
+        "terminal": {"cwd": str(gateway.home.root.parent)},
+        **settings,
+    }
+    gateway.start()
+    return server
+
+
+def said(server: Any) -> list[str]:
+    """The newest message of each request, as text."""
+    return [json.dumps(each.body["messages"][-1], ensure_ascii=False) for each in server.requests]
+
+
+def one(database: Path, query: str) -> object:
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+        (value,) = db.execute(query).fetchone()
+    return value
+
+
+def busy(gateway: Gateway) -> bool:
+    return bool(gateway.ask("status")["services"]["messaging"]["active"])
+
+
+def terminal(command: str, **more: Any) -> dict[str, Any]:
+    return {"name": "terminal", "arguments": {"command": command, **more}}
+
+
+# Skills and memory.
+
+
+def make_skill(home: Home) -> None:
+    folder = home.root / "skills" / "greet"
+    folder.mkdir(parents=True)
+    (folder / "SKILL.md").write_text("---\nname: greet\ndescription: Greets.\n---\nSay hello in Latin.\n")
+
+
+def test_a_skill_is_called_by_its_name_like_a_command(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    make_skill(gateway.home)
+    server = follow(gateway, model_server, [{"when": {"user": "Latin"}, "text": "Salve!"}])
+    chat_server.say("/greet my uncle")
+    chat_server.wait_for_text("Salve!")
+    assert any("my uncle" in each and "Latin" in each for each in said(server))
+    chat_server.say("/skills")
+    chat_server.wait_for_text("/greet  Greets.")
+
+
+def test_a_skill_called_during_a_run_is_treated_like_any_message(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    make_skill(gateway.home)
+    rules = [{"when": {"user": "Latin"}, "text": "Salve!"}, {**SLOW, "chunk_delay_seconds": 3}]
+    follow(gateway, model_server, rules)
+    chat_server.say("slowly")
+    chat_server.wait_for(lambda: busy(gateway))
+    chat_server.say("/nonsense")
+    chat_server.wait_for_text("no command /nonsense")
+    assert busy(gateway)
+    chat_server.say("/greet now")
+    chat_server.wait_for_text("Salve!")
+
+
+def test_everybody_in_a_group_has_a_memory_of_their_own(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    remember = {
+        "name": "memory",
+        "arguments": {"action": "add", "target": "user", "content": "Likes {{match.1}}."},
+    }
+    rules = [
+        {"when": {"after": "tool"}, "text": "Noted."},
+        {"when": {"user": "I like (\\w+)"}, "tool_calls": [remember]},
+    ]
+    follow(gateway, model_server, rules)
+    group: dict[str, Any] = {"chat": "g1", "chat_type": "group"}
+    chat_server.say("I like tea", sender="u1", **group)
+    chat_server.wait_for_text("Noted.", chat="g1")
+    chat_server.say("/memory", sender="u1", **group)
+    chat_server.wait_for_text("USER.md", chat="g1")
+    chat_server.say("/memory", sender="u2", **group)
+    chat_server.wait_for(lambda: sum("USER.md" in each for each in chat_server.texts("g1")) == 2)
+    shown = [each for each in chat_server.texts("g1") if "USER.md" in each]
+    assert ["Likes tea." in each for each in shown] == [True, False]
+    chat_server.say("/memory undo", sender="u1", **group)
+    chat_server.wait_for_text("Taken back", chat="g1")
+    assert not (gateway.home.memories / "USER.md").exists()
+
+
+def test_only_the_owner_decides_on_skills_and_sees_owners_commands(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.settings = {"gateway": {"owners": "u1"}}
+    gateway.start()
+    chat_server.say("/skills proposals", sender="u2", chat="c2")
+    chat_server.wait_for_text("the owner of this gateway decides", chat="c2")
+    for command in ("/rollback", "/insights", "/restart"):
+        chat_server.say(command, sender="u2", chat="c2")
+        chat_server.wait_for_text(f"{command} is for the owner", chat="c2")
+    chat_server.say("/help", sender="u2", chat="c2")
+    assert "/restart" not in chat_server.wait_for_text("**Conversation**", chat="c2")
+    chat_server.say("/help", sender="u1")
+    assert "/restart" in chat_server.wait_for_text("**Conversation**")
+
+
+def test_every_command_that_help_lists_is_answered(gateway: Gateway, chat_server: LoopbackServer) -> None:
+    gateway.start()
+    chat_server.say("/help")
+    listed = chat_server.wait_for_text("**Conversation**")
+    names = [line.split("`")[1].split()[0] for line in listed.splitlines() if line.startswith("- `/")]
+    assert len(names) > 20
+    for name in names:
+        if name in ("/restart", "/reload"):
+            continue
+        before = len(chat_server.texts())
+        chat_server.say(name)
+        chat_server.wait_for(lambda before=before: len(chat_server.texts()) > before)
+        assert "terminal only" not in chat_server.texts()[-1]
+    for name in ("/quit", "/image x.png", "/statusbar"):
+        chat_server.say(name)
+        chat_server.wait_for_text(f"{name.split()[0]} works in the terminal only")
+
+
+# Background processes.
+
+
+def start_process(command: str, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {"when": {"after": "tool"}, "text": "Started."},
+        {"when": {"user": "begin"}, "tool_calls": [terminal(command, background=True, **more)]},
+    ]
+
+
+def test_a_background_process_reports_its_end_to_its_chat(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    follow(gateway, model_server, start_process("sleep 0.5; echo the-end; exit 3"))
+    chat_server.say("begin")
+    notice = chat_server.wait_for_text("ended with exit code 3")
+    assert notice.startswith("❌")
+    assert "the-end" in notice
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [("result", True), ("error", False), ("off", False)])
+def test_the_mode_says_which_ends_are_told(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any, mode: str, is_told: bool
+) -> None:
+    gateway.env = {"HERMES_BACKGROUND_NOTIFICATIONS": mode}
+    marker = gateway.home.root.parent / "ended"
+    follow(gateway, model_server, start_process(f"sleep 0.3; touch {marker}"))
+    chat_server.say("begin")
+    chat_server.wait_for_text("Started.")
+    chat_server.wait_for(marker.exists)
+    if is_told:
+        chat_server.wait_for_text("ended with exit code 0")
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    assert any("ended with" in each for each in chat_server.texts()) == is_told
+
+
+def test_the_agent_goes_on_by_itself_when_it_asked_to_be_told(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    rules = [
+        {"when": {"user": "asked to be told"}, "text": "The build is done."},
+        *start_process("sleep 1; echo built", notify_on_complete=True),
+    ]
+    server = follow(gateway, model_server, rules, display={"background_process_notifications": "off"})
+    sent = chat_server.say("begin")
+    chat_server.wait_for_text("Started.")
+    chat_server.wait_for_text("The build is done.")
+    (told,) = [each for each in said(server) if "asked to be told" in each]
+    assert "built" in told
+    quotes = {each.text: each.reply_to_id for each in chat_server.shown}
+    assert quotes["Started."] == sent
+    assert quotes["The build is done."] == ""
+
+
+def test_a_process_that_a_kill_took_along_is_told_after_the_restart(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    follow(gateway, model_server, start_process("sleep 600"))
+    chat_server.say("begin")
+    chat_server.wait_for_text("Started.")
+    chat_server.say("/status")
+    chat_server.wait_for_text("Background process proc_")
+    gateway.kill()
+    gateway.start()
+    chat_server.wait_for_text("`sleep 600` ended when I was restarted")
+    gateway.stop()
+    gateway.start()
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    assert sum("when I was restarted" in each for each in chat_server.texts()) == 1
+
+
+# A message while the agent works.
+
+
+def test_steer_tells_the_run_without_stopping_it(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    gate = gateway.home.root.parent / "gate"
+    rules = [
+        {"when": {"after": "tool", "tool_result": "use blue"}, "text": "Blue it is."},
+        {"when": {"user": "paint"}, "tool_calls": [terminal(f"while ! test -e {gate}; do sleep 0.05; done")]},
+    ]
+    follow(gateway, model_server, rules, display={"busy_input_mode": "steer"})
+    chat_server.say("paint")
+    chat_server.wait_for_text("💻")
+    chat_server.say("use blue")
+    chat_server.wait_for(
+        lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE position = -1") == 1
+    )
+    gate.touch()
+    chat_server.wait_for_text("Blue it is.")
+    chat_server.wait_for(
+        lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE state != 'done'") == 0
+    )
+
+
+def test_queue_and_steer_as_commands_and_busy_that_lasts(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    gate = gateway.home.root.parent / "gate"
+    rules = [
+        {"when": {"after": "tool"}, "text": "Painted; {{tool_result | find:use \\w+}}."},
+        {"when": {"user": "paint"}, "tool_calls": [terminal(f"while ! test -e {gate}; do sleep 0.05; done")]},
+    ]
+    follow(gateway, model_server, rules)
+    chat_server.say("/busy queue")
+    chat_server.wait_for_text("waits its turn (queue)")
+    gateway.stop()
+    gateway.start()
+    chat_server.say("paint")
+    chat_server.wait_for_text("💻")
+    chat_server.say("token-1")
+    chat_server.say("/queue token-2")
+    chat_server.say("/steer use red")
+    chat_server.wait_for(
+        lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE position = -1") == 1
+    )
+    gate.touch()
+    chat_server.wait_for_text("token-2")
+    answers = [each for each in chat_server.texts() if each.startswith(("Painted", "You said"))]
+    assert answers == ["Painted; use red.", "You said: token-1", "You said: token-2"]
+
+
+def test_a_background_task_can_be_approved_and_stopped_from_its_chat(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    folder = gateway.home.root.parent / "hello"
+    folder.mkdir()
+    rules = [
+        {"when": {"after": "tool"}, "text": "Gone."},
+        {"when": {"user": "clean"}, "tool_calls": [terminal(f"rm -r {folder}")]},
+        {**SLOW, "chunk_delay_seconds": 5},
+    ]
+    follow(gateway, model_server, rules)
+    chat_server.say("/background clean")
+    chat_server.wait_for_text("May I run this?")
+    chat_server.say("/approve", sender="u2")
+    chat_server.wait_for_text("Nothing waits")
+    chat_server.say("/approve")
+    chat_server.wait_for_text("Gone.")
+    assert not folder.exists()
+    chat_server.say("/background slowly")
+    chat_server.wait_for(lambda: busy(gateway))
+    chat_server.say("/stop")
+    told = chat_server.wait_for_text("Nothing is running. In the background: bg_")
+    chat_server.say(f"/stop {told.split('background: ')[1].split()[0]}")
+    chat_server.wait_for_text("⏹ Stopped bg_")
+    chat_server.wait_for(lambda: not busy(gateway))
+
+
+# What is shown.
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_answer_that_asks_for_silence_is_not_sent(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any, streams: bool
+) -> None:
+    quiet = {"when": {"user": "quiet"}, "text": "[SILENT]", "chunk_size": 3, "chunk_delay_seconds": 0.2}
+    streaming = {"enabled": streams, "edit_interval": 0.1, "buffer_threshold": 1}
+    follow(gateway, model_server, [quiet], streaming=streaming)
+    chat_server.say("quiet")
+    chat_server.wait_for(lambda: busy(gateway))
+    chat_server.wait_for(lambda: not busy(gateway))
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    assert not any("SIL" in text for each in chat_server.shown for text in each.texts)
+
+
+def test_tool_progress_has_four_modes(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    rules = [
+        {"when": {"user": "work", "round": 0}, "tool_calls": [terminal("echo a")]},
+        {"when": {"user": "work", "round": 1}, "tool_calls": [terminal("echo b")]},
+        {"when": {"after": "tool"}, "text": "finished {{user}}"},
+    ]
+    gateway.extra = {"can_edit": False}
+    follow(gateway, model_server, rules)
+    lines: dict[str, list[str]] = {}
+    for number, mode in enumerate(("off", "new", "all", "verbose")):
+        chat = f"c{number}"
+        chat_server.say(f"/verbose {mode}", chat=chat)
+        chat_server.wait_for_text("shown in this chat", chat=chat)
+        chat_server.say("work", chat=chat)
+        chat_server.wait_for_text("finished", chat=chat)
+        lines[mode] = [each for each in chat_server.texts(chat) if each.startswith("💻")]
+    assert lines["off"] == []
+    assert lines["new"] == ["💻 terminal: `echo a`"]
+    assert lines["all"] == ["💻 terminal: `echo a`", "💻 terminal: `echo b`"]
+    assert lines["verbose"][0] == '💻 terminal {"command": "echo a"}'
+
+
+def test_files_of_an_answer_are_sent_and_secret_ones_refused(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    report = gateway.home.root.parent / "report.txt"
+    report.write_text("figures")
+    (gateway.home.root.parent / ".env").write_text("KEY=1")
+    answer = f"Here.\nMEDIA:{report}\nMEDIA:{gateway.home.root.parent}/.env\nMEDIA:{gateway.home.env_file}"
+    follow(gateway, model_server, [{"when": {"user": "report"}, "text": answer}])
+    chat_server.say("the report")
+    chat_server.wait_for(lambda: any(each.file for each in chat_server.shown))
+    (sent,) = [each.file for each in chat_server.shown if each.file]
+    assert (sent["name"], base64.b64decode(sent["data"])) == ("report.txt", b"figures")
+    assert chat_server.texts()[0].count("was not sent") == 2
+
+
+# Sessions.
+
+
+def test_a_named_conversation_goes_on_in_another_chat_and_a_copy_beside_it(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    rules = [{"when": {"user": "which token", "messages": 3}, "text": "{{first_user}}"}]
+    follow(gateway, model_server, rules)
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    chat_server.say("/title Tokens")
+    chat_server.wait_for_text("Title: Tokens")
+    chat_server.say("/new")
+    chat_server.wait_for_text("🆕")
+    chat_server.say("/resume Tokens", chat="c2")
+    chat_server.wait_for_text("Going on with Tokens", chat="c2")
+    chat_server.say("which token", chat="c2")
+    chat_server.wait_for(lambda: "token-1" in chat_server.texts("c2"))
+    chat_server.say("/branch Other tokens", chat="c2")
+    chat_server.wait_for_text("A copy goes on here", chat="c2")
+    assert one(gateway.home.state_db, "SELECT count(*) FROM sessions WHERE title = 'Other tokens'") == 1
+
+
+def test_somebody_elses_conversation_cannot_be_resumed(gateway: Gateway, chat_server: LoopbackServer) -> None:
+    gateway.settings = {"gateway": {"owners": "u2"}}
+    gateway.start()
+    chat_server.say("token-1", sender="u2", chat="c2")
+    chat_server.wait_for_text("token-1", chat="c2")
+    chat_server.say("/title Private", sender="u2", chat="c2")
+    chat_server.wait_for_text("Title: Private", chat="c2")
+    chat_server.say("/resume Private", sender="u1")
+    chat_server.wait_for_text("No conversation of yours")
+
+
+def test_the_chats_of_an_older_agent_go_on(gateway: Gateway, chat_server: LoopbackServer) -> None:
+    gateway.start()
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    gateway.stop()
+    session_id = str(one(gateway.home.state_db, "SELECT id FROM sessions"))
+    with sqlite3.connect(gateway.home.state_db) as db:
+        db.execute("DELETE FROM chats")
+    db.close()
+    index = json.loads(gateway.home.chat_index.read_text())
+    index["agent:main:loopback:dm:gone"] = {"session_id": "not-there", "origin": None}
+    index["broken"] = "text"
+    gateway.home.chat_index.write_text(json.dumps(index))
+    gateway.start()
+    chat_server.say("/status")
+    chat_server.wait_for_text(f"Session: {session_id}")
+    chat_server.wait_for_text("Messages: 2")
+
+
+def test_a_platform_without_a_reset_never_starts_afresh(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.settings = {"session_reset": {"by_platform": {"loopback": {"mode": "none"}}}}
+    gateway.start()
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    gateway.stop()
+    with sqlite3.connect(gateway.home.state_db) as db:
+        db.execute("UPDATE chats SET updated_at = updated_at - 30 * 86400")
+    db.close()
+    gateway.start()
+    chat_server.say("token-2")
+    chat_server.wait_for_text("token-2")
+    assert one(gateway.home.state_db, "SELECT count(*) FROM sessions") == 1
+
+
+def test_restart_ends_for_the_service_manager_and_says_when_it_is_back(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.start()
+    chat_server.say("/restart")
+    chat_server.wait_for_text("♻️ Restarting")
+    assert gateway.process is not None
+    assert gateway.process.wait(20) == 75
+    gateway.start()
+    chat_server.wait_for_text("♻️ I am back")
+
+
+def test_a_new_key_of_the_model_counts_after_a_reload(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    server = model_server({"api_key": "right-key-123456", "rules": [ECHO]})
+    gateway.home.env_file.write_text("MODEL_KEY=wrong-key-123456\n")
+    gateway.home.env_file.chmod(0o600)
+    model = {"provider": "custom", "base_url": server.base_url, "default": "scripted"}
+    gateway.settings = {"model": {**model, "api_key": "${MODEL_KEY}"}}
+    gateway.start()
+    chat_server.say("token-1")
+    chat_server.wait_for_text("❌")
+    gateway.home.env_file.write_text("MODEL_KEY=right-key-123456\n")
+    chat_server.say("/reload")
+    chat_server.wait_for_text("Settings are read again")
+    chat_server.say("token-2")
+    chat_server.wait_for_text("token-2")
+
+
+def test_unasked_messages_go_to_the_home_channel_that_was_chosen(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.start()
+    chat_server.say("/sethome", chat="g7", chat_type="group", thread_id="t1")
+    chat_server.wait_for_text("come to this chat", chat="g7")
+    assert (
+        one(gateway.home.state_db, "SELECT value FROM platform_state WHERE name = 'home_channel'") == "g7:t1"
+    )
+
+
+def test_a_voice_message_is_written_down_for_the_agent_or_it_says_that_it_was_not(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    memo = {"kind": "voice", "reference": "memo.ogg", "file_name": "memo.ogg"}
+    server = follow(gateway, model_server, [], stt={"provider": "command", "command": "cat {file}"})
+    chat_server.say("", attachments=[memo])
+    chat_server.wait_for_text("content of memo.ogg")
+    assert "as the command stt.command heard it" in said(server)[-1]
+    gateway.settings["stt"] = {"provider": "openai"}
+    gateway.configure()
+    chat_server.say("/reload")
+    chat_server.wait_for_text("Settings are read again")
+    chat_server.say("", attachments=[memo])
+    chat_server.wait_for_text("no speech recognition is set up")
