@@ -127,6 +127,19 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         has_chats=False,
     ),
     PlatformEntry(
+        "slack",
+        f"{_HERE}.slack.adapter:make_adapter",
+        ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"),
+        extra="slack",
+        help="At https://api.slack.com/apps choose Create New App, From a manifest, and paste the one that\n"
+        "docs/platforms/slack.md has. Install it; make an app-level token with the scope connections:write.",
+        questions=(
+            Question("SLACK_BOT_TOKEN", "Bot token (xoxb-…)", "Under OAuth & Permissions."),
+            Question("SLACK_APP_TOKEN", "App-level token (xapp-…)", "Under Basic Information."),
+        ),
+        user_id_help="In Slack: your profile, the three dots, Copy member ID (U…).",
+    ),
+    PlatformEntry(
         "loopback",
         f"{_HERE}.loopback.adapter:make_adapter",
         label="Loopback",

@@ -1,0 +1,1 @@
+"""Slack: an app in Socket Mode; no public address is needed."""

@@ -1,0 +1,54 @@
+"""What a message of ours consists of: mrkdwn text, Block Kit where buttons or length ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hermes_agent.core.platform import Button
+from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, escape, to_slack
+from hermes_agent.gateway.splitting import split_text
+
+MAX_EDIT_BYTES = 3_900
+"""`chat.update` takes 4,000 bytes of text, `chat.postMessage` 40,000 characters."""
+MAX_EDIT_TEXT = 12_000
+"""What the blocks of one message hold together, with some room."""
+_SECTION = 2_900
+_STYLES = {"good": "primary", "bad": "danger"}
+_MAX_BUTTONS = 25
+
+
+def translated(markdown: str) -> str:
+    """mrkdwn within the limit."""
+    text = to_slack(markdown)
+    if len(text) > MAX_TEXT:
+        text = escape(markdown)[:MAX_TEXT]
+    return text
+
+
+def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str, Any]:
+    """`text` and `blocks` of a message. Without blocks an edit takes those away that were there."""
+    text = translated(markdown)
+    is_long_edit = is_edit and len(text.encode()) > MAX_EDIT_BYTES
+    if not buttons and not is_long_edit:
+        return {"text": text, "blocks": []} if is_edit else {"text": text}
+    blocks: list[dict[str, Any]] = [
+        {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": piece, "verbatim": True}}
+        for piece in split_text(text, _SECTION)
+    ]
+    if buttons:
+        blocks.append({"type": "actions", "elements": [_button(each, n) for n, each in enumerate(buttons)]})
+    # Beside blocks the text is what notifications show.
+    return {"text": text.encode()[:MAX_EDIT_BYTES].decode(errors="ignore"), "blocks": blocks[:50]}
+
+
+def _button(button: Button, number: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "type": "button",
+        "action_id": f"hermes_{number}",
+        "text": {"type": "plain_text", "text": button.label[:75], "emoji": True},
+        "value": button.value,
+    }
+    if button.style in _STYLES:
+        shown["style"] = _STYLES[button.style]
+    return shown
