@@ -63,10 +63,11 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A message, and which album it belongs to."""
+    """A message, which album it belongs to, and whether its text seems to go on in the next one."""
 
     message: InboundMessage
     album: str = ""
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def join(found: Sequence[Written | Press]) -> list[InboundMessage | Press]:
 def may_go_on(found: Sequence[Written | Press]) -> bool:
     """Whether more of the last message may be on its way."""
     last = found[-1] if found else None
-    return isinstance(last, Written) and not last.message.is_edit and bool(last.album or _is_cut(last))
+    return isinstance(last, Written) and not last.message.is_edit and bool(last.album or last.is_cut)
 
 
 def command_names() -> dict[str, str]:
@@ -182,6 +183,7 @@ def _written(message: Json, bot: Bot, *, is_edit: bool) -> Written | None:
             attachments=note.attachments,
         ),
         album=str(message.get("media_group_id") or ""),
+        is_cut=len(text) >= _CUT_LENGTH,
     )
 
 
@@ -332,17 +334,13 @@ def _other(message: Json) -> str:
 # Joining.
 
 
-def _is_cut(written: Written) -> bool:
-    return len(written.message.text) >= _CUT_LENGTH
-
-
 def _belongs(last: Written, new: Written) -> bool:
     a, b = last.message, new.message
     if a.address != b.address or a.sender.id != b.sender.id or a.is_edit or b.is_edit:
         return False
     if last.album or new.album:
         return last.album == new.album
-    return _is_cut(last) and not b.text.startswith("/") and not b.attachments and not b.reply_to_id
+    return last.is_cut and not b.text.startswith("/") and not b.attachments and not b.reply_to_id
 
 
 def _merged(last: Written, new: Written) -> Written:
@@ -353,4 +351,4 @@ def _merged(last: Written, new: Written) -> Written:
         attachments=(*a.attachments, *b.attachments),
         is_addressed=a.is_addressed or b.is_addressed,
     )
-    return Written(message, last.album)
+    return Written(message, last.album, new.is_cut)
