@@ -102,7 +102,7 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
             Question(
                 "EMAIL_TRUSTED_AUTHSERV_IDS",
                 "Server that proves senders",
-                "First word of Authentication-Results in mail you get; Enter for Gmail, Fastmail, iCloud, Yahoo",
+                "Authentication-Results of your mail begin with it; Enter for Gmail, Fastmail, iCloud, Yahoo",
                 is_required=False,
             ),
         ),
@@ -138,6 +138,36 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
             Question("SLACK_APP_TOKEN", "App-level token (xapp-…)", "Under Basic Information."),
         ),
         user_id_help="In Slack: your profile, the three dots, Copy member ID (U…).",
+    ),
+    PlatformEntry(
+        "matrix",
+        f"{_HERE}.matrix.adapter:make_adapter",
+        ("MATRIX_HOMESERVER",),
+        extra="matrix",
+        help="Register an account for the agent on your home server.",
+        questions=(
+            Question("MATRIX_HOMESERVER", "Home server", "https://matrix.example.org"),
+            Question("MATRIX_USER_ID", "The agent's user id", "@hermes:example.org"),
+            Question(
+                "MATRIX_PASSWORD",
+                "Password",
+                "It is used once; or Enter, and MATRIX_ACCESS_TOKEN next",
+                is_required=False,
+            ),
+            Question("MATRIX_ACCESS_TOKEN", "Access token", "Only without a password", is_required=False),
+        ),
+        user_id_help="Your user id, @you:example.org: Element shows it under Settings.",
+    ),
+    PlatformEntry(
+        "discord",
+        f"{_HERE}.discord.adapter:make_adapter",
+        ("DISCORD_BOT_TOKEN",),
+        extra="discord",
+        help="At https://discord.com/developers/applications make a New Application. Under Bot: Reset Token\n"
+        "gives the token; switch on MESSAGE CONTENT INTENT. Under OAuth2, URL Generator: choose bot and\n"
+        "applications.commands, and open the address it shows to bring the bot into your server.",
+        questions=(Question("DISCORD_BOT_TOKEN", "Bot token", "Under Bot, Reset Token."),),
+        user_id_help="Settings, Advanced, Developer Mode on; then right-click your name, Copy User ID.",
     ),
     PlatformEntry(
         "loopback",

@@ -1,0 +1,1 @@
+"""Matrix: rooms of a home server, also encrypted ones. See docs/platforms/matrix.md."""

@@ -1,0 +1,470 @@
+"""The Matrix adapter: receives by /sync with a cursor, sends with transaction ids that the server recognises.
+
+A room of two is a direct chat; in others the agent answers what mentions or answers it. Threads are threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from mimetypes import guess_type
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hermes_agent.config.paths import Home
+from hermes_agent.config.sections.gateway import PlatformSettings
+from hermes_agent.core.errors import (
+    AuthFailedError,
+    DeliveryError,
+    MissingExtraError,
+    NotReadyError,
+    PlatformError,
+)
+from hermes_agent.core.loading import load
+from hermes_agent.core.platform import (
+    Attachment,
+    Capabilities,
+    ChatAddress,
+    InboundMessage,
+    OutgoingFile,
+    OutgoingPart,
+    Person,
+    Receiver,
+)
+from hermes_agent.gateway.platforms.base import BaseAdapter
+from hermes_agent.gateway.platforms.matrix.events import Json, Said, read_event, without_mention
+from hermes_agent.gateway.platforms.matrix.formatting import (
+    Content,
+    edit_content,
+    encodable,
+    relation,
+    text_content,
+)
+from hermes_agent.gateway.platforms.matrix.settings import MatrixAccount, make_account
+from hermes_agent.gateway.platforms.table import Variable
+
+if TYPE_CHECKING:
+    from hermes_agent.gateway.platforms.matrix.connection import (
+        MatrixConnection,
+        MatrixRefusedError,
+        News,
+        RoomNews,
+    )
+
+_LOG = logging.getLogger(__name__)
+
+NAME = "matrix"
+MAX_TEXT = 8_000
+"""Bytes of Markdown. With its HTML, twice in an edit, encrypted, it must fit into 65,536."""
+_TYPING_SECONDS = 8.0
+_REMEMBERED = 2_000
+_CONNECTION = "hermes_agent.gateway.platforms.matrix.connection"
+_UNREADABLE = (
+    "🔒 I cannot read this room, because it is encrypted and I was set up without encryption. "
+    "Write to me in a room that is not encrypted, or let the owner of this bot switch encryption on."
+)
+_NO_KEY = (
+    "🔒 I could not decrypt your last message: your app has not given me its key. Please send it again; "
+    "if that does not help, leave this room and start a new chat with me."
+)
+
+
+def make_adapter(settings: PlatformSettings, variable: Variable) -> MatrixAdapter:
+    """Build it.
+
+    Raises:
+        SettingError: The home server, the user or a credential is missing.
+        MissingExtraError: The library is not installed.
+    """
+    account = make_account(settings, variable)
+    directory = Home.from_environment().platform_state(NAME)
+    try:
+        connection = load(f"{_CONNECTION}:MatrixConnection")(account, directory)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Matrix needs a library that is not installed",
+            extra="matrix",
+            why=f"there is no module {error.name}",
+            remedy=(
+                "Install it: pip install 'hermes-agent[matrix]'; on NixOS: "
+                'services.hermes-agent.extraDependencyGroups = [ "matrix" ]'
+            ),
+        ) from error
+    return MatrixAdapter(account, cast("MatrixConnection", connection))
+
+
+class MatrixAdapter(BaseAdapter):
+    """See the module."""
+
+    def __init__(self, account: MatrixAccount, connection: MatrixConnection) -> None:
+        own = account.settings
+        super().__init__(
+            NAME,
+            Capabilities(
+                max_text=MAX_TEXT,
+                can_edit=True,
+                can_send_files=True,
+                has_typing=True,
+                recognises_resends=True,
+                messages_per_second=own.messages_per_second,
+                burst=own.burst,
+                max_silence_seconds=150.0,
+            ),
+        )
+        self._account = account
+        self._connection = connection
+        self._refused = cast("type[MatrixRefusedError]", load(f"{_CONNECTION}:MatrixRefusedError"))
+        self._cursor = ""
+        self._first: News | None = None
+        self._salt = ""
+        self._own_events: OrderedDict[str, None] = OrderedDict()
+        self._notices: dict[str, str] = {}
+        self._invitations: dict[str, str] = {}
+        self._aliases: dict[str, str] = {}
+        self._reading: set[asyncio.Task[None]] = set()
+
+    async def start(self, receiver: Receiver) -> None:
+        """Sign in and learn which rooms there are."""
+        self.receiver = receiver
+        try:
+            await self._connection.open()
+            self._cursor = await self._load_cursor(receiver)
+            self._salt = await _load_salt(receiver)
+            self._invitations = _mapping(await receiver.load_cursor(f"{NAME}.invitations"))
+            self._notices = _mapping(await receiver.load_cursor(f"{NAME}.notices"))
+            self._first = await self._connection.sync(self._cursor, is_first=True)
+        except PlatformError as error:
+            await self.stop()
+            raise self._lost(error) from error
+        except BaseException:
+            await self.stop()
+            raise
+        self.progressed()
+
+    async def run(self) -> None:
+        """Take what came, wait for more."""
+        assert self.receiver is not None
+        try:
+            news, self._first = self._first, None
+            is_new = not self._cursor
+            while True:
+                if news is not None:
+                    await self._take(news, with_rooms=not is_new)
+                    is_new = False
+                self.progressed()
+                news = await self._connection.sync(self._cursor, is_first=False)
+        except PlatformError as error:
+            raise self._lost(error) from error
+
+    async def stop(self) -> None:
+        """Disconnect; the session stays."""
+        for task in self._reading:
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+        await self._connection.close()
+
+    async def send(self, part: OutgoingPart) -> str:
+        """Send one event; the server shows it once however often it is sent."""
+        try:
+            room_id = await self._room(part.address.chat_id)
+            if part.file is not None:
+                content = await self._file_content(room_id, part.file)
+            else:
+                content = text_content(part.text, is_notice=part.is_silent)
+            related = relation(part.address.thread_id, part.reply_to_id)
+            if related:
+                content["m.relates_to"] = dict(related)
+            event_id = await self._connection.send(room_id, content, f"hermes.{self._salt}.{part.key}")
+        except PlatformError as error:
+            raise self._not_sent(error) from error
+        self._own_events[event_id] = None
+        while len(self._own_events) > _REMEMBERED:
+            self._own_events.popitem(last=False)
+        return event_id
+
+    async def edit(self, address: ChatAddress, message_id: str, part: OutgoingPart) -> None:
+        """Replace a text."""
+        try:
+            room_id = await self._room(address.chat_id)
+            content = edit_content(message_id, part.text, is_notice=part.is_silent)
+            await self._connection.send(room_id, content, f"hermes.{secrets.token_hex(12)}")
+        except PlatformError as error:
+            raise self._not_sent(error) from error
+
+    async def typing(self, address: ChatAddress) -> None:
+        """Show that an answer is being written."""
+        with suppress(PlatformError):
+            await self._connection.typing(address.chat_id, _TYPING_SECONDS)
+
+    async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
+        """Download a file, with the token that authenticated media needs."""
+        try:
+            return await self._connection.download(attachment.reference, max_bytes)
+        except PlatformError as error:
+            raise self._not_sent(error) from error
+
+    def measure(self, text: str) -> int:
+        """Bytes."""
+        return len(text.encode("utf-8", "replace"))
+
+    def facts(self) -> Mapping[str, str]:
+        """Who we are there."""
+        facts = {
+            "user": self._connection.user_id,
+            "server": self._account.homeserver,
+            "device": self._connection.device_id,
+            "rooms": str(self._connection.room_count),
+            "encryption": "on" if self._connection.reads_encrypted else "off",
+        }
+        if self._invitations:
+            waiting = ", ".join(f"{who} ({room})" for room, who in list(self._invitations.items())[-3:])
+            facts["invitations_of_strangers"] = waiting
+        return facts
+
+    # Receiving.
+
+    async def _take(self, news: News, *, with_rooms: bool) -> None:
+        """Everything of one sync; the cursor is stored when all of it is."""
+        assert self.receiver is not None
+        for room in news.rooms if with_rooms else ():
+            await self._take_room(room)
+        await self._take_invitations(news.invitations)
+        self._cursor = news.next_batch
+        stored = json.dumps({"user": self._connection.user_id, "token": news.next_batch})
+        await self.receiver.save_cursor(NAME, stored)
+
+    async def _take_room(self, room: RoomNews) -> None:
+        events: Sequence[Json] = room.events
+        if room.gap_from:
+            try:
+                events = [*await self._connection.older(room.room_id, room.gap_from, self._cursor), *events]
+            except self._refused as error:
+                if error.is_signed_out or error.retry_after_seconds:
+                    raise
+                _LOG.warning("matrix: what was said in %s meanwhile cannot be read: %s", room.room_id, error)
+        events = _since_invitation(events, self._connection.user_id)
+        last = ""
+        for event in events:
+            if event.get("sender") == self._connection.user_id:
+                continue
+            if event.get("type") == "m.room.encrypted":
+                await self._tell_unreadable(room.room_id, event)
+                continue
+            said = read_event(event)
+            if said is not None:
+                await self._hand_over(room.room_id, said)
+                last = str(event.get("event_id") or "")
+        if last and self._account.settings.read_markers:
+            task = asyncio.create_task(self._mark_read(room.room_id, last), name="matrix read marker")
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
+
+    async def _hand_over(self, room_id: str, said: Said) -> None:
+        assert self.receiver is not None
+        own = self._account.settings
+        connection = self._connection
+        is_direct = connection.people(room_id) <= 2
+        name = connection.person_name(room_id, connection.user_id)
+        text, is_called = without_mention(said.text, (connection.user_id, name))
+        is_addressed = (
+            is_direct
+            or is_called
+            or not own.require_mention
+            or room_id in own.free_response_rooms
+            or connection.user_id in said.mentions
+            or await self._is_ours(room_id, said.reply_to_id)
+            or await self._is_ours(room_id, said.thread_id)
+        )
+        thread_id = said.thread_id
+        if own.auto_thread and not is_direct and not thread_id:
+            thread_id = said.event_id
+        await self.receiver.receive(
+            InboundMessage(
+                platform=NAME,
+                chat_id=room_id,
+                message_id=said.event_id,
+                sender=Person(said.sender, connection.person_name(room_id, said.sender)),
+                text=text,
+                chat_type="dm" if is_direct else "group",
+                thread_id=thread_id,
+                chat_name=connection.room_name(room_id),
+                is_addressed=is_addressed,
+                reply_to_id=said.reply_to_id,
+                reply_to_text=said.reply_to_text,
+                is_edit=said.is_edit,
+                sent_at=said.sent_at,
+                attachments=said.attachments,
+            )
+        )
+
+    async def _is_ours(self, room_id: str, event_id: str) -> bool:
+        """Whether we sent an event; asked of the server if we do not remember."""
+        if not event_id or event_id in self._own_events:
+            return bool(event_id)
+        try:
+            event = await self._connection.event(room_id, event_id)
+        except PlatformError:
+            return False
+        return event.get("sender") == self._connection.user_id
+
+    async def _take_invitations(self, fresh: Mapping[str, str]) -> None:
+        """Join where somebody invites who may talk; others wait, and are looked at again with each sync."""
+        assert self.receiver is not None
+        if not fresh and not self._invitations:
+            return
+        waiting = {**self._invitations, **fresh}
+        for room_id, inviter in list(waiting.items()):
+            if not inviter or not self.receiver.may_talk(NAME, Person(inviter)):
+                if room_id in fresh:
+                    _LOG.warning(
+                        "matrix: %s invites to %s and may not talk; let them in with MATRIX_ALLOWED_USERS",
+                        inviter or "somebody",
+                        room_id,
+                    )
+                continue
+            try:
+                await self._connection.join(room_id)
+                _LOG.info("matrix: joined %s, invited by %s", room_id, inviter)
+            except self._refused as error:
+                if error.is_signed_out:
+                    raise
+                _LOG.warning("matrix: cannot join %s: %s", room_id, error)
+                if error.retry_after_seconds is not None or error.status >= 500:
+                    continue
+            del waiting[room_id]
+        if waiting != self._invitations:
+            self._invitations = dict(list(waiting.items())[-100:])
+            await self.receiver.save_cursor(f"{NAME}.invitations", json.dumps(self._invitations))
+
+    async def _tell_unreadable(self, room_id: str, event: Json) -> None:
+        """Say once in each room why nothing comes back."""
+        assert self.receiver is not None
+        sender = str(event.get("sender") or "")
+        reason = "key" if self._connection.reads_encrypted else "off"
+        _LOG.warning("matrix: a message of %s in %s cannot be decrypted", sender, room_id)
+        if self._notices.get(room_id) == reason or not self.receiver.may_talk(NAME, Person(sender)):
+            return
+        text = _NO_KEY if reason == "key" else _UNREADABLE
+        with suppress(PlatformError):
+            transaction = f"hermes.{self._salt}.{reason}.{event.get('event_id')}"
+            await self._connection.send(room_id, text_content(text, is_notice=True), transaction)
+            self._notices[room_id] = reason
+            await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
+
+    async def _mark_read(self, room_id: str, event_id: str) -> None:
+        with suppress(PlatformError):
+            await self._connection.mark_read(room_id, event_id)
+
+    # Sending.
+
+    async def _room(self, chat_id: str) -> str:
+        if chat_id.startswith("!"):
+            return chat_id
+        if not chat_id.startswith(("#", "@")) or ":" not in chat_id:
+            raise DeliveryError(
+                f"{chat_id!r} is no room",
+                why="It looks like !room:server, #alias:server or @person:server",
+                is_permanent=True,
+            )
+        if chat_id not in self._aliases:
+            self._aliases[chat_id] = await self._connection.find_room(chat_id)
+        return self._aliases[chat_id]
+
+    async def _file_content(self, room_id: str, file: OutgoingFile) -> Content:
+        try:
+            data = file.data or await asyncio.to_thread(Path(file.path).read_bytes)
+        except OSError as error:
+            raise DeliveryError("The file cannot be read", why=error.strerror, is_permanent=True) from error
+        name = encodable(file.name or Path(file.path).name) or "file"
+        media_type = guess_type(name)[0] or "application/octet-stream"
+        encrypt = self._connection.reads_encrypted and self._connection.is_encrypted(room_id)
+        url, keys = await self._connection.upload(data, name, media_type, encrypt=encrypt)
+        kind = {"image": "m.image", "video": "m.video", "voice": "m.audio", "audio": "m.audio"}.get(
+            file.kind, "m.file"
+        )
+        content: dict[str, Any] = {
+            "msgtype": kind,
+            "body": encodable(file.caption) or name,
+            "filename": name,
+            "info": {"mimetype": media_type, "size": len(data)},
+            "m.mentions": {},
+        }
+        if file.kind == "voice":
+            content["org.matrix.msc3245.voice"] = {}
+        if keys:
+            content["file"] = {**keys, "url": url}
+        else:
+            content["url"] = url
+        return content
+
+    # Errors.
+
+    def _lost(self, error: PlatformError) -> PlatformError:
+        """For `start` and `run`."""
+        if isinstance(error, NotReadyError | AuthFailedError):
+            return error
+        if not isinstance(error, self._refused):
+            return NotReadyError(error.message, why=error.why)
+        if not error.is_signed_out:
+            return NotReadyError(error.message, why=error.why, retry_after_seconds=error.retry_after_seconds)
+        if self._account.token:
+            return AuthFailedError(
+                "The home server has signed the agent out",
+                why=error.why,
+                remedy="Put a new token into MATRIX_ACCESS_TOKEN, or use MATRIX_PASSWORD instead.",
+            )
+        if not error.is_soft:
+            self._connection.forget_session()
+        return NotReadyError("Signed out; signing in again", why=error.why, retry_after_seconds=1.0)
+
+    def _not_sent(self, error: PlatformError) -> DeliveryError:
+        if isinstance(error, DeliveryError):
+            return error
+        if not isinstance(error, self._refused):
+            return DeliveryError(error.message, why=error.why)
+        return DeliveryError(
+            error.message,
+            why=error.why,
+            is_permanent=error.status in (400, 403, 404, 405, 413) or error.code == "M_FORBIDDEN",
+            retry_after_seconds=error.retry_after_seconds,
+        )
+
+    async def _load_cursor(self, receiver: Receiver) -> str:
+        """The token of the last sync; none if it was another account's."""
+        found = _mapping(await receiver.load_cursor(NAME))
+        return found.get("token", "") if found.get("user") == self._connection.user_id else ""
+
+
+async def _load_salt(receiver: Receiver) -> str:
+    """Part of all transaction ids: a new database counts from one again, but the server remembers."""
+    found = await receiver.load_cursor(f"{NAME}.salt")
+    if not found:
+        found = secrets.token_hex(6)
+        await receiver.save_cursor(f"{NAME}.salt", found)
+    return found
+
+
+def _since_invitation(events: Sequence[Json], user_id: str) -> Sequence[Json]:
+    """In a room that we have just joined: what was said since we were invited, not its history."""
+    begin = 0
+    for index, event in enumerate(events):
+        if event.get("type") != "m.room.member" or event.get("state_key") != user_id:
+            continue
+        membership = event.get("content", {}).get("membership")
+        before = event.get("unsigned", {}).get("prev_content", {}).get("membership", "")
+        if membership == "invite" or (membership == "join" and before not in ("join", "invite")):
+            begin = index + 1
+    return events[begin:]
+
+
+def _mapping(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
