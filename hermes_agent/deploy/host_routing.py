@@ -33,6 +33,9 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLACES = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
 _DECLARED = "etc/hermes-agent/container-mode"
 """Directory of the host with one file for each container: the lines of `.container-mode`, and `home=`."""
+_CGROUPS = ("/docker/", "/docker-", "/libpod-", "/kubepods", "/crio-")
+_STORAGES = ("/docker/containers/", "/containers/storage/overlay-containers/")
+_ENGINE_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
@@ -105,18 +108,22 @@ def is_inside(environ: Mapping[str, str], root: str = "/") -> bool:
         return True
     if any(os.path.exists(root + name) for name in (".dockerenv", "run/.containerenv")):  # noqa: PTH110
         return True
-    for name, marks in (
-        ("proc/1/cgroup", ("/docker/", "/docker-", "/libpod-", "/kubepods", "/crio-")),
-        ("proc/self/mountinfo", ("/docker/containers/", "/containers/storage/overlay-containers/")),
-    ):
-        try:
-            with open(root + name, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-                text = file.read(200_000)
-        except OSError:
-            continue
-        if any(mark in text for mark in marks):
+    if any(mark in _content(root + "proc/1/cgroup") for mark in _CGROUPS):
+        return True
+    for line in _content(root + "proc/self/mountinfo").splitlines():
+        # What an engine mounts for its containers can be seen on the host, too, but not in these places.
+        fields = line.split(" ")
+        if len(fields) > 4 and fields[4] in _ENGINE_FILES and any(mark in fields[3] for mark in _STORAGES):
             return True
     return False
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return file.read(1_000_000)
+    except OSError:
+        return ""
 
 
 def read_declared(home: str, root: str = "/") -> ContainerMode | None:

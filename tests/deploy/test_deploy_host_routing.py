@@ -201,6 +201,17 @@ def test_containers_are_recognised(tmp_path: Path):
     (tmp_path / "proc/1/cgroup").write_text("0::/\n")
     (tmp_path / "run/.containerenv").touch()
     assert is_inside({}, root)
+    (tmp_path / "run/.containerenv").unlink()
+    (tmp_path / "proc/self").mkdir()
+    mounts = tmp_path / "proc/self/mountinfo"
+    mounts.write_text(
+        "60 27 0:64 / /var/lib/containers/storage/overlay-containers/25fe/userdata/shm rw - tmpfs\n"
+    )
+    assert not is_inside({}, root)  # a host sees what its engine mounts for others
+    mounts.write_text(
+        "173 107 254:0 /var/lib/docker/containers/2cd0/hosts /etc/hosts rw - ext4 /dev/vda rw\n"
+    )
+    assert is_inside({}, root)
     assert is_inside({"container": "podman"}, "/nonexistent/")
 
 
