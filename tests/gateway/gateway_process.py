@@ -28,6 +28,7 @@ class Gateway:
         settings: Top-level keys of config.yaml besides the loopback platform.
         extra: `platforms.loopback.extra` beyond the address.
         env: Further variables.
+        interpreter: Options of Python.
     """
 
     home: Home
@@ -35,6 +36,7 @@ class Gateway:
     settings: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    interpreter: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
@@ -58,7 +60,7 @@ class Gateway:
         log = (self.home.root.parent / "gateway.out").open("ab")
         with log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hermes_agent", "gateway", "run", "-v", *arguments],
+                [sys.executable, *self.interpreter, "-m", "hermes_agent", "gateway", "run", "-v", *arguments],
                 env=self.environment(),
                 cwd=self.home.root.parent,
                 stdin=subprocess.DEVNULL,

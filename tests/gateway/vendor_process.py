@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,10 +28,6 @@ class VendorGateway(Gateway):
         }
         self.home.config_file.write_text(yaml.safe_dump(config))
         self.home.config_file.chmod(0o600)
-
-    def reconfigure(self, change: Callable[[VendorGateway], None]) -> None:
-        change(self)
-        self.configure()
 
     def state(self) -> dict[str, Any]:
         service = self.ask("status")["services"]["messaging"]
