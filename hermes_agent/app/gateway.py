@@ -18,7 +18,7 @@ from hermes_agent import __version__
 from hermes_agent.app.container import App
 from hermes_agent.app.daemon.control import ControlSocket
 from hermes_agent.app.daemon.identity import Identity
-from hermes_agent.app.daemon.supervisor import Supervisor
+from hermes_agent.app.daemon.supervisor import Supervised, Supervisor
 from hermes_agent.app.daemon.systemd import ServiceManager
 from hermes_agent.config.loader import load
 from hermes_agent.core.errors import ConfigError, HermesError
@@ -196,7 +196,9 @@ class GatewayProcess:
     async def _drain(self) -> None:
         self._state = "draining"
         patience = max(0.0, self.app.settings.agent.restart_drain_timeout)
-        self._manager.stopping("waiting for running work", extend_seconds=patience + _STOP_SECONDS)
+        self._manager.stopping(
+            f"waiting for running work ({self._active} running)", extend_seconds=patience + _STOP_SECONDS
+        )
         self._write_state()
         drain = asyncio.create_task(self.supervisor.drain(patience))
         hurry = asyncio.create_task(self._is_hurried.wait())
@@ -229,12 +231,12 @@ class GatewayProcess:
                 self._write_state()
 
     def _summary(self) -> str:
-        parts = []
-        for each in self.supervisor.services:
-            health = each.health()
-            active = f" ({health.active} running)" if health.active else ""
-            parts.append(f"{each.service.name} {health.state}{active}")
-        return ", ".join(parts) or "nothing configured"
+        """One line: every service, how it is, and how much it has to do."""
+        return ", ".join(map(_state_of, self.supervisor.services)) or "nothing configured"
+
+    @property
+    def _active(self) -> int:
+        return sum(each.health().active for each in self.supervisor.services)
 
     def _identity_facts(self) -> dict[str, Any]:
         return {
@@ -267,6 +269,21 @@ class GatewayProcess:
     async def _on_restart(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         self.restart("hermes gateway restart")
         return {}
+
+
+def _state_of(each: Supervised) -> str:
+    health = each.health()
+    counts = []
+    platforms = health.facts.get("platforms")
+    if platforms:
+        connected = sum(state.get("state") == "connected" for state in platforms.values())
+        counts.append(f"{connected} of {len(platforms)} platforms")
+    if health.facts.get("open_sessions"):
+        counts.append(f"{health.facts['open_sessions']} open")
+    if health.active:
+        counts.append(f"{health.active} running")
+    told = f" ({', '.join(counts)})" if counts else ""
+    return f"{each.service.name} {health.state}{told}"
 
 
 class _closing:  # noqa: N801 - reads as a statement

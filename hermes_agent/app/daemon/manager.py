@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import os
+import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +62,26 @@ class InstalledService:
     def is_installed(self) -> bool:
         """The unit file is there."""
         return self.path.exists()
+
+    @classmethod
+    def find(cls, home: Home, *, is_system: bool) -> InstalledService:
+        """The service that a command is about.
+
+        Without `is_system` units of the machine count too, if the user has none for this home. With it, and
+        the default home, any unit of the machine counts: it may be for another account's home.
+        """
+        own = cls(home, False, Path.home())
+        if own.is_launchd:
+            return cls(home, is_system, Path.home())
+        if not is_system and own.is_installed:
+            return own
+        found = list(_system_services())
+        for each in found:
+            if each.home.root == home.root:
+                return each
+        if is_system and found and home.root == Path.home() / ".hermes":
+            return found[0]
+        return cls(home, True, home_of(_owner(home))) if is_system else own
 
     def install(self, plan: units.ServicePlan) -> list[str]:
         """Write the unit, enable and start it; returns advice for people.
@@ -120,9 +144,13 @@ class InstalledService:
         found = []
         other = InstalledService(self.home, not self.is_system, self.user_home)
         if other.is_installed:
+            removal = (
+                "sudo hermes gateway uninstall --system"
+                if other.is_system
+                else f"hermes gateway uninstall (as {self.user_home.name})"
+            )
             found.append(
-                f"There is also {other.path}: both would start a gateway for this home. Remove one: "
-                f"hermes gateway uninstall{' --system' if other.is_system else ''}"
+                f"There is also {other.path}: both would start a gateway for this home. Remove one: {removal}"
             )
         if not self.is_system and not (_LINGER / getpass.getuser()).exists():
             found.append(
@@ -149,6 +177,40 @@ class InstalledService:
         if done.returncode:
             why = (done.stderr or done.stdout).strip().splitlines()
             remedy = (
-                "Use sudo for system units." if self.is_system else f"Look: journalctl --user -u {self.name}"
+                "Units of the machine need root: sudo hermes gateway … --system"
+                if self.is_system and os.geteuid()
+                else f"Look: journalctl {'' if self.is_system else '--user '}-u {self.name}"
             )
-            raise GatewayError(f"{text} failed", why=why[-1] if why else None, remedy=remedy)
+            raise GatewayError(f"{text} failed", why=why[0] if why else None, remedy=remedy)
+
+
+def _system_services() -> Iterator[InstalledService]:
+    """What our units of the machine start."""
+    for path in sorted(units.SYSTEM_UNITS.glob(f"{units.UNIT}*.service")):
+        if (facts := units.read_unit(path)) is None:
+            continue
+        with suppress(GatewayError):
+            service = InstalledService(facts.home, True, home_of(facts.user))
+            if service.path == path:
+                yield service
+
+
+def home_of(user: str) -> Path:
+    """Home directory of an account; of this process' for an empty name.
+
+    Raises:
+        GatewayError: There is no such account.
+    """
+    if not user:
+        return Path.home()
+    try:
+        return Path(pwd.getpwnam(user).pw_dir)
+    except KeyError as error:
+        raise GatewayError(f"There is no user {user!r}", remedy="Name one: --run-as-user NAME") from error
+
+
+def _owner(home: Home) -> str:
+    try:
+        return home.root.owner()
+    except (OSError, KeyError):
+        return ""

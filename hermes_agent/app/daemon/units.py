@@ -6,6 +6,7 @@ Pure texts and names; `cli.commands.gateway` writes them and calls the service m
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,30 @@ WantedBy={target}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """Whose gateway a unit file starts. `user` is empty in a user's own unit."""
+
+    home: Home
+    user: str
+
+
+def read_unit(path: Path) -> UnitFacts | None:
+    """What a unit file says; None if it is not there, or not one of ours."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = {"HERMES_HOME": "", "User": ""}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "Environment":
+            key, _, value = _plain_word(value).partition("=")
+        if key in found:
+            found[key] = value
+    return UnitFacts(Home(Path(found["HERMES_HOME"])), found["User"]) if found["HERMES_HOME"] else None
+
+
 def launchd_plist(plan: ServicePlan) -> str:
     """The property list for macOS."""
     arguments = "".join(f"\n    <string>{escape(word)}</string>" for word in plan.command)
@@ -139,6 +164,14 @@ def launchd_plist(plan: ServicePlan) -> str:
 
 def _systemd_text(text: str) -> str:
     return text.replace("%", "%%").replace("\n", " ")
+
+
+def _plain_word(word: str) -> str:
+    """The text that `_systemd_word` wrote."""
+    if word.startswith('"') and word.endswith('"') and len(word) > 1:
+        word = word[1:-1]
+    word = word.replace("%%", "%").replace("$$", "$")
+    return re.sub(r"\\(.)", r"\1", word)
 
 
 def _systemd_word(text: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import json
 import logging
-import pwd
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import click
 from hermes_agent.app.container import App
 from hermes_agent.app.daemon.control import ask_gateway
 from hermes_agent.app.daemon.identity import running_pid
-from hermes_agent.app.daemon.manager import InstalledService
+from hermes_agent.app.daemon.manager import InstalledService, home_of
 from hermes_agent.app.daemon.units import ServicePlan
 from hermes_agent.app.logging import RecordFormatter, start_logging
 from hermes_agent.cli.errors import print_lines
@@ -99,7 +98,7 @@ def install(is_system: bool, run_as_user: str | None, force: bool) -> None:
     user_home = Path.home()
     if is_system:
         user = run_as_user or config.environ.get("SUDO_USER") or getpass.getuser()
-        user_home = _home_of(user)
+        user_home = home_of(user)
         if not config.environ.get("HERMES_HOME"):
             home = Home(user_home / ".hermes")
     service = InstalledService(home, is_system, user_home)
@@ -122,7 +121,7 @@ def uninstall(is_system: bool) -> None:
     require_unmanaged(home, "hermes gateway uninstall", _OPTION, nix_line=f"{_OPTION} = false;")
     service = _service(is_system)
     service.uninstall()
-    click.echo(f"Removed {service.name}; the state directory {home.root} stays.")
+    click.echo(f"Removed {service.name}; the state directory {service.home.root} stays.")
 
 
 @command.command("start")
@@ -231,19 +230,7 @@ def _require_own_service(service: InstalledService, verb: str) -> None:
 
 
 def _service(is_system: bool) -> InstalledService:
-    home = Home.from_environment()
-    service = InstalledService(home, is_system, Path.home())
-    if is_system and not service.is_installed:
-        owner = home.root.owner() if home.root.exists() else getpass.getuser()
-        return InstalledService(home, True, _home_of(owner))
-    return service
-
-
-def _home_of(user: str) -> Path:
-    try:
-        return Path(pwd.getpwnam(user).pw_dir)
-    except KeyError as error:
-        raise GatewayError(f"There is no user {user!r}", remedy="Name one: --run-as-user NAME") from error
+    return InstalledService.find(Home.from_environment(), is_system=is_system)
 
 
 def _wait_for_end(home: Home, timeout_seconds: float) -> None:
