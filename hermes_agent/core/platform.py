@@ -109,6 +109,24 @@ class ButtonPress:
     thread_id: str = ""
 
 
+class PressReply(str):
+    """What to show to whoever pressed a button.
+
+    Attributes:
+        is_over: The question is settled: its buttons may go, and the others may see what was decided.
+    """
+
+    __slots__ = ("is_over",)
+
+    is_over: bool
+
+    def __new__(cls, text: str, *, is_over: bool = False) -> PressReply:
+        """A text that knows whether the question is settled."""
+        made = super().__new__(cls, text)
+        made.is_over = is_over
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Button:
     """A button under a message; `value` is at most 60 ASCII characters."""
@@ -202,7 +220,7 @@ class Receiver(Protocol):
         ...
 
     async def pressed(self, press: ButtonPress) -> str:
-        """Take a press of a button; returns a short text to show to whoever pressed it."""
+        """Take a press of a button; returns a short text (a `PressReply`) to show to whoever pressed it."""
         ...
 
     def may_talk(self, platform: str, person: Person) -> bool:

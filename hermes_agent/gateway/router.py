@@ -13,7 +13,14 @@ from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.errors import DeliveryError, HermesError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.outbox import Outgoing
-from hermes_agent.core.platform import ButtonPress, ChatAddress, InboundMessage, OutgoingFile, Person
+from hermes_agent.core.platform import (
+    ButtonPress,
+    ChatAddress,
+    InboundMessage,
+    OutgoingFile,
+    Person,
+    PressReply,
+)
 from hermes_agent.gateway.chat_run import ChatRun
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.conversation import Conversation
@@ -68,11 +75,11 @@ class Router:
             elif entry.state == "running":
                 found.tell_edit(message.text)
 
-    async def pressed(self, press: ButtonPress) -> str:
+    async def pressed(self, press: ButtonPress) -> PressReply:
         """Take a press of a button: an approval, or the answer to a question."""
         access = self.context.access
         if not access.admit(press.platform, press.sender).is_allowed:
-            return "This is not for you."
+            return PressReply("This is not for you.")
         action, _, rest = press.value.partition(":")
         name, _, value = rest.rpartition(":")
         if action == "approve" and value in get_args(Decision):
@@ -81,8 +88,8 @@ class Router:
             chosen = str(int(value) + 1) if value.isdecimal() else value
             for run in self._runs():
                 if run.may_answer(press.sender.id) and run.answer_question(chosen, name):
-                    return "Thank you."
-        return "This question is closed."
+                    return PressReply("Thank you.", is_over=True)
+        return PressReply("This question is closed.", is_over=True)
 
     def may_talk(self, platform: str, person: Person) -> bool:
         """Whether a rule lets somebody in."""
@@ -227,20 +234,20 @@ class Router:
             if conversation.session is not None:
                 conversation.outdate()
 
-    async def _approve(self, press: ButtonPress, request_id: str, decision: Decision) -> str:
+    async def _approve(self, press: ButtonPress, request_id: str, decision: Decision) -> PressReply:
         if decision == "always" and not self.context.access.is_owner(press.platform, press.sender):
-            return "Only the owner may approve something for good."
+            return PressReply("Only the owner may approve something for good.")
         approvals = self.context.ports.approvals
         action = await approvals.decide_approval(request_id, press.sender.id, decision)
         if action is None:
-            return "This is not yours to decide, or it is too late."
+            return PressReply("This is not yours to decide, or it is too late.")
         conversation = self._conversations.get(await approvals.approval_of(request_id))
         run = conversation.run if conversation is not None else None
         # After a restart the run asks for the same action under another id.
         if run is not None and run.decide(decision, press.sender.id, request_id=request_id, action=action):
             await approvals.use_approval(request_id)
-            return "Not run." if decision == "deny" else "Approved."
-        return "Noted; it counts if I ask for the same again."
+            return PressReply("Not run." if decision == "deny" else "Approved.", is_over=True)
+        return PressReply("Noted; it counts if I ask for the same again.", is_over=True)
 
     async def _turn_away(self, message: InboundMessage) -> None:
         access = self.context.access

@@ -216,6 +216,11 @@ class TelegramServer:
             "chat": {"id": message.chat_id, "type": "private" if message.chat_id > 0 else "supergroup"},
             "date": 1,
             "text": message.text,
+            "entities": [
+                {"type": tag, "offset": units(message.text.split(text)[0]), "length": units(text)}
+                for tag, text in message.entities
+                if tag in ("b", "pre")
+            ],
         }
         person = {"id": user, "is_bot": False, "first_name": "Ada"}
         content = {"id": query_id, "from": person, "message": shown, "chat_instance": "1", "data": value}
@@ -374,6 +379,9 @@ class TelegramServer:
         visible, entities, problem = self._parsed(body["text"], body.get("parse_mode"))
         if problem:
             return _error(400, problem)
+        for each in body.get("entities", ()):
+            data = visible.encode("utf-16-le")[2 * each["offset"] : 2 * (each["offset"] + each["length"])]
+            entities.append((each["type"], data.decode("utf-16-le")))
         keyboard = (body.get("reply_markup") or {}).get("inline_keyboard", [])
         for each in self.sent:
             if (each.chat_id, each.message_id) == (int(body["chat_id"]), body["message_id"]):

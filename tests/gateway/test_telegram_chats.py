@@ -145,6 +145,9 @@ def test_a_risky_command_is_approved_by_a_button_and_only_by_the_asker(
     pressed = telegram.press(question, value)
     telegram.wait_for(lambda: not work.exists())
     telegram.wait_for(lambda: pressed in telegram.answered_queries)
+    telegram.wait_for(lambda: not question.keyboard)
+    assert question.text.endswith("\n\n→ Approved. (Ada)")
+    assert ("b", "May I run this?") in question.entities
     assert telegram.answered_queries == {
         refused: "This is not yours to decide, or it is too late.",
         pressed: "Approved.",

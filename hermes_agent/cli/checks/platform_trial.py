@@ -17,6 +17,7 @@ from hermes_agent.core.platform import (
     OutgoingFile,
     Person,
     Platform,
+    PressReply,
 )
 from hermes_agent.gateway.platforms.table import PlatformEntry, Variable
 
@@ -32,8 +33,8 @@ class _Nobody:
     async def receive(self, message: InboundMessage) -> None:
         raise StoreError(f"{message.platform} is only being tried")
 
-    async def pressed(self, press: ButtonPress) -> str:  # noqa: ARG002
-        return "Not now."
+    async def pressed(self, press: ButtonPress) -> PressReply:  # noqa: ARG002
+        return PressReply("Not now.")
 
     def may_talk(self, platform: str, person: Person) -> bool:  # noqa: ARG002
         return False

@@ -16,7 +16,14 @@ from typing import Any
 from hermes_agent.agent.commands import commands_for
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import DeliveryError, NotReadyError, SettingError
-from hermes_agent.core.platform import Attachment, Capabilities, ChatAddress, OutgoingPart, Receiver
+from hermes_agent.core.platform import (
+    Attachment,
+    Capabilities,
+    ChatAddress,
+    OutgoingPart,
+    PressReply,
+    Receiver,
+)
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.table import Variable
 from hermes_agent.gateway.platforms.telegram import formatting, sending
@@ -302,11 +309,17 @@ class TelegramAdapter(BaseAdapter):
         text = await self.receiver.pressed(pressed.press)
         self._beside(self._answer_press(pressed, text))
 
-    async def _answer_press(self, pressed: Press, text: str) -> None:
-        if self._api is not None:
-            await self._api.call(
-                "answerCallbackQuery", {"callback_query_id": pressed.query_id, "text": text[:200]}
-            )
+    async def _answer_press(self, pressed: Press, reply: str) -> None:
+        """Show the reply to whoever pressed; a settled question loses its buttons and says how it ended."""
+        if self._api is None:
+            return
+        query = {"callback_query_id": pressed.query_id, "text": reply[:200]}
+        try:
+            await self._api.call("answerCallbackQuery", query)
+        except ApiError as error:  # it was pressed long ago, while nobody listened
+            _LOG.info("%s", error)
+        if isinstance(reply, PressReply) and reply.is_over and self._sender is not None:
+            await self._sender.settle(pressed.press, pressed.shown, reply)
 
     async def _show_commands(self) -> None:
         """The command menu, from the table of slash commands."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hermes_agent.core.errors import DeliveryError
-from hermes_agent.core.platform import Button, ChatAddress, OutgoingFile, OutgoingPart
+from hermes_agent.core.platform import Button, ButtonPress, ChatAddress, OutgoingFile, OutgoingPart
 from hermes_agent.gateway.platforms.telegram.api import ApiError, BotApi, Upload
-from hermes_agent.gateway.platforms.telegram.formatting import to_html
+from hermes_agent.gateway.platforms.telegram.formatting import MAX_UNITS, measure, to_html
 
 MAX_UPLOAD_BYTES = 50_000_000
 _MAX_PHOTO_BYTES = 10_000_000
@@ -89,6 +89,21 @@ class Sender:
             if not error.says("message is not modified"):
                 raise
 
+    async def settle(self, press: ButtonPress, shown: Mapping[str, Any], reply: str) -> None:
+        """Take the buttons from a message and write below it how the question ended, and who said so."""
+        where = {"chat_id": self._number(press.chat_id), "message_id": int(press.message_id)}
+        text = shown.get("text")
+        if not isinstance(text, str):
+            await self.api.call("editMessageReplyMarkup", where)
+            return
+        line = f"\n\n→ {reply} ({press.sender.name or press.sender.id})"
+        if measure(text + line) > MAX_UNITS:
+            await self.api.call("editMessageReplyMarkup", where)
+            return
+        await self.api.call(
+            "editMessageText", {**where, "text": text + line, "entities": shown.get("entities")}
+        )
+
     async def typing(self, address: ChatAddress) -> None:
         """Show "typing"."""
         await self.api.call("sendChatAction", {**self._where(address), "action": "typing"}, timeout_seconds=5)
@@ -158,7 +173,10 @@ class Sender:
         return None
 
     def _chat(self, address: ChatAddress) -> int | str:
-        chat_id = self.moved.get(address.chat_id, address.chat_id)
+        return self._number(address.chat_id)
+
+    def _number(self, chat_id: str) -> int | str:
+        chat_id = self.moved.get(chat_id, chat_id)
         return int(chat_id) if chat_id.lstrip("-").isdecimal() else chat_id
 
     def _where(self, address: ChatAddress) -> dict[str, Any]:

@@ -55,10 +55,11 @@ class Bot:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button press, and the query to answer."""
+    """A button press, the query to answer, and the message as it was shown (empty if that is unknown)."""
 
     query_id: str
     press: ButtonPress
+    shown: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _press(query: Json) -> Press | None:
         str(query["data"]),
         thread_of(message),
     )
-    return Press(str(query.get("id", "")), press)
+    return Press(str(query.get("id", "")), press, message if message.get("date") else {})
 
 
 def _written(message: Json, bot: Bot, *, is_edit: bool) -> Written | None:
