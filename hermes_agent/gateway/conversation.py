@@ -22,9 +22,9 @@ from hermes_agent.core.errors import HermesError, SessionBusyError, StoreError, 
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.messages import UserMessage
 from hermes_agent.core.outbox import Kind, Outgoing
-from hermes_agent.gateway.chat_commands import run_command, unknown_command
 from hermes_agent.gateway.chat_run import STEERED, ChatRun
 from hermes_agent.gateway.chat_session import ChatSession
+from hermes_agent.gateway.commands.dispatch import run_command, unknown_command
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.inputs import build_input

@@ -1,0 +1,1 @@
+"""Slash commands in chats. What all surfaces do alike is in `agent.session_commands`."""
