@@ -10,15 +10,17 @@ Numbers without a setting of their own (summary at least 2,000 tokens and at mos
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from hermes_agent.agent.tokens import CHARS_PER_TOKEN, estimate, estimate_text
 from hermes_agent.config.sections.compression import CompressionSettings
 from hermes_agent.core.errors import ModelError
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
-from hermes_agent.core.model import Model, ModelReply, ModelRequest
+from hermes_agent.core.model import Model, ModelInfo, ModelReply, ModelRequest, Usage
 
 SUMMARY_PREFIX = "[CONTEXT COMPACTION — REFERENCE ONLY]"
 LEGACY_SUMMARY_PREFIX = "[CONTEXT SUMMARY]:"
@@ -34,6 +36,13 @@ HEAD_WINDOW_SHARE = 0.1
 INPUT_WINDOW_SHARE = 0.5
 """How much of the summarising model's window one piece of the conversation may take."""
 MAX_PIECES = 64
+MIN_MARKS = 6
+MIN_MARK_CHARS = 3
+MAX_INVENTED_SHARE = 0.6
+"""Of the numbers, paths and addresses in a summary; beyond it the model made them up."""
+
+_WORD = re.compile(r"[\w@.:/-]+")
+_TELLING = re.compile(r"[\d/@]")
 
 SUMMARY_SYSTEM = """\
 You condense the older part of a conversation between a user and an AI agent, so that the agent can go on \
@@ -52,18 +61,40 @@ HANDOVER = (
 )
 
 
+LEFT_OUT = (
+    f"{SUMMARY_PREFIX} The older part of this conversation ({{count}} messages) was left out here, because "
+    "it could not be summarised. Ask the user, or use session_search, if you need something from it."
+)
+
+Spent: TypeAlias = tuple[tuple[Usage, ModelInfo], ...]
+"""What the summarising model used, reply by reply."""
+
+
 class CompactionFailed(Exception):  # noqa: N818 - a signal to the caller, shown as a notice
-    """Nothing was changed; the text says why, for people."""
+    """Nothing was changed; the text says why, for people. `spent` is what the try used."""
+
+    def __init__(self, reason: str, spent: Spent = ()) -> None:
+        super().__init__(reason)
+        self.spent = spent
 
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """A shorter history, estimated tokens before and after, and whether a summary was needed."""
+    """A shorter history.
+
+    Attributes:
+        tokens_before: Estimated, as `tokens_after` is.
+        has_summary: Whether one was needed.
+        warning: What the person should know: a part was left out.
+        spent: See `Spent`.
+    """
 
     messages: tuple[Message, ...]
     tokens_before: int
     tokens_after: int
     has_summary: bool
+    warning: str = ""
+    spent: Spent = ()
 
 
 class Compactor:
@@ -72,6 +103,7 @@ class Compactor:
     Args:
         settings: The `compression` section.
         make_model: The model that writes summaries; made at first use.
+        max_messages: Longer histories are summarised whatever their size; None sets no limit.
         clock: Monotonic seconds.
     """
 
@@ -80,19 +112,23 @@ class Compactor:
         settings: CompressionSettings,
         make_model: Callable[[], Model],
         *,
+        max_messages: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._make_model = make_model
+        self._max_messages = max_messages
         self._clock = clock
         self._rests_until = 0.0
 
-    def is_due(self, tokens: int, window: int) -> bool:
-        """Whether a history of so many tokens should be shortened before the next request."""
+    def is_due(self, tokens: int, window: int, messages: int = 0) -> bool:
+        """Whether a history of so many tokens and messages should be shortened before the next request."""
         settings = self._settings
-        return (
-            settings.enabled and tokens >= settings.threshold * window and self._clock() >= self._rests_until
-        )
+        is_long = tokens >= settings.threshold * window or self._is_too_many(messages)
+        return settings.enabled and is_long and self._clock() >= self._rests_until
+
+    def _is_too_many(self, messages: int) -> bool:
+        return self._max_messages is not None and messages >= self._max_messages
 
     async def compact(
         self,
@@ -115,14 +151,24 @@ class Compactor:
         Raises:
             CompactionFailed: Nothing useful can be done; there is a rest before the next automatic try.
         """
+        spent: list[tuple[Usage, ModelInfo]] = []
+        force = force or self._is_too_many(len(messages))
         try:
-            return await self._compact(messages, fixed_tokens, window, focus, force=force)
-        except CompactionFailed:
+            shorter = await self._compact(messages, fixed_tokens, window, focus, spent, force=force)
+        except CompactionFailed as failure:
             self._rests_until = self._clock() + COOL_DOWN_SECONDS
-            raise
+            raise CompactionFailed(str(failure), tuple(spent)) from failure
+        return replace(shorter, spent=tuple(spent))
 
     async def _compact(
-        self, messages: Sequence[Message], fixed: int, window: int, focus: str, *, force: bool
+        self,
+        messages: Sequence[Message],
+        fixed: int,
+        window: int,
+        focus: str,
+        spent: list[tuple[Usage, ModelInfo]],
+        *,
+        force: bool,
     ) -> Compacted:
         before = estimate(messages)
         start, end = self._middle(messages, window)
@@ -135,14 +181,21 @@ class Compactor:
         after = estimate(demoted)
         if not force and after <= goal and after < before:
             return Compacted(tuple(demoted), before, after, has_summary=False)
-        summary = await self._summarise(messages[start:end], window, focus)
+        warning = ""
+        try:
+            text = HANDOVER + await self._summarise(messages[start:end], window, focus, spent)
+        except CompactionFailed as failure:
+            if self._settings.abort_on_summary_failure:
+                raise
+            text = LEFT_OUT.format(count=end - start)
+            warning = f"The older part of the conversation was left out without a summary: {failure}"
         task = _last_task(messages)
         pinned = (messages[task],) if start <= task < end else ()
-        shorter = (*messages[:start], UserMessage.of(HANDOVER + summary), *pinned, *messages[end:])
+        shorter = (*messages[:start], UserMessage.of(text), *pinned, *messages[end:])
         after = estimate(shorter)
         if after >= before:
             raise CompactionFailed("the summary is not shorter than what it replaces")
-        return Compacted(shorter, before, after, has_summary=True)
+        return Compacted(shorter, before, after, has_summary=not warning, warning=warning)
 
     def _middle(self, messages: Sequence[Message], window: int) -> tuple[int, int]:
         """Bounds of what may be condensed; never between a call and its result."""
@@ -168,7 +221,9 @@ class Compactor:
             end -= 1
         return start, max(end, start)
 
-    async def _summarise(self, middle: Sequence[Message], window: int, focus: str) -> str:
+    async def _summarise(
+        self, middle: Sequence[Message], window: int, focus: str, spent: list[tuple[Usage, ModelInfo]]
+    ) -> str:
         model = self._make_model()
         size = estimate(middle)
         cap = min(
@@ -181,39 +236,58 @@ class Compactor:
             raise CompactionFailed(f"{model.info.label} is too small a model for so long a conversation")
         summary = ""
         for number, piece in enumerate(pieces, 1):
-            summary = await self._ask(model, piece, summary, budget, focus, f"{number} of {len(pieces)}")
+            request = _request(piece, summary, budget, focus, f"{number} of {len(pieces)}")
+            summary = await _ask(model, request, spent)
         tokens = estimate_text(summary)
         if tokens > 2 * budget or tokens >= size:
             raise CompactionFailed(f"the summary of {model.info.label} is too long")
+        if is_invented(summary, pieces):
+            raise CompactionFailed(f"the summary of {model.info.label} tells of things that were never said")
         return summary
 
-    async def _ask(self, model: Model, piece: str, so_far: str, budget: int, focus: str, part: str) -> str:
-        words = [f"Write at most about {budget * 3 // 4} words."]
-        if focus:
-            words.append(f"The user wants this kept in particular: {focus}")
-        if so_far:
-            words.append(
-                "This is your summary of what came before; write one summary of both, losing no fact.\n"
-                f"<summary>\n{so_far}\n</summary>"
-            )
-        words.append(f'<conversation part="{part}">\n{piece}\n</conversation>')
-        request = ModelRequest(
-            SUMMARY_SYSTEM, [UserMessage.of("\n\n".join(words))], max_output_tokens=budget * 2 + 1_000
+
+def _request(piece: str, so_far: str, budget: int, focus: str, part: str) -> ModelRequest:
+    words = [f"Write at most about {budget * 3 // 4} words."]
+    if focus:
+        words.append(f"The user wants this kept in particular: {focus}")
+    if so_far:
+        words.append(
+            "This is your summary of what came before; write one summary of both, losing no fact.\n"
+            f"<summary>\n{so_far}\n</summary>"
         )
-        reply: AssistantMessage | None = None
-        try:
-            async for event in model.stream(request):
-                if isinstance(event, ModelReply):
-                    reply = event.message
-        except ModelError as error:
-            raise CompactionFailed(f"the summary failed: {error.message}") from error
-        if reply is None or reply.tool_calls or not reply.text.strip():
-            raise CompactionFailed(f"{model.info.label} gave no summary")
-        if reply.finish_reason not in {"stop", "length"}:
-            raise CompactionFailed(f"the summary ended early ({reply.finish_reason})")
-        if reply.finish_reason == "length":
-            raise CompactionFailed("the summary was cut off by the model's output limit")
-        return reply.text.strip()
+    words.append(f'<conversation part="{part}">\n{piece}\n</conversation>')
+    return ModelRequest(
+        SUMMARY_SYSTEM, [UserMessage.of("\n\n".join(words))], max_output_tokens=budget * 2 + 1_000
+    )
+
+
+async def _ask(model: Model, request: ModelRequest, spent: list[tuple[Usage, ModelInfo]]) -> str:
+    reply: AssistantMessage | None = None
+    try:
+        async for event in model.stream(request):
+            if isinstance(event, ModelReply):
+                reply = event.message
+                spent.append((event.usage, event.info))
+    except ModelError as error:
+        raise CompactionFailed(f"the summary failed: {error.message}") from error
+    if reply is None or reply.tool_calls or not reply.text.strip():
+        raise CompactionFailed(f"{model.info.label} gave no summary")
+    if reply.finish_reason not in {"stop", "length"}:
+        raise CompactionFailed(f"the summary ended early ({reply.finish_reason})")
+    if reply.finish_reason == "length":
+        raise CompactionFailed("the summary was cut off by the model's output limit")
+    return reply.text.strip()
+
+
+def is_invented(summary: str, sources: Sequence[str]) -> bool:
+    """Whether most of the numbers, paths and addresses of a summary occur nowhere in what it is of."""
+    words = set(_WORD.findall(summary.replace(",", "")))
+    marks = [word for word in words if len(word) >= MIN_MARK_CHARS and _TELLING.search(word)]
+    if len(marks) < MIN_MARKS:
+        return False
+    source = "\n".join(sources).replace(",", "").casefold()
+    unknown = sum(mark.strip(".:/-").casefold() not in source for mark in marks)
+    return unknown > MAX_INVENTED_SHARE * len(marks)
 
 
 def render(message: Message, max_tokens: int) -> str:

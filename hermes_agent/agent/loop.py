@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hermes_agent.agent.budgets import says_go_on
-from hermes_agent.agent.compaction import CompactionFailed
+from hermes_agent.agent.compaction import CompactionFailed, Spent
 from hermes_agent.agent.guardrails import LoopGuard
 from hermes_agent.agent.tokens import estimate
 from hermes_agent.agent.turn import Turn, TurnResult
@@ -235,10 +235,18 @@ class RunLoop:
         try:
             shorter = await session.compact(force=force)
         except CompactionFailed as failure:
+            self._count_spent(failure.spent)
             run.emit(CompactionFinished(session.context_tokens, str(failure)))
             return False
+        self._count_spent(shorter.spent)
+        if shorter.warning:
+            run.emit(Notice(shorter.warning, "warning"))
         run.emit(CompactionFinished(shorter.tokens_after + session.fixed_tokens))
         return True
+
+    def _count_spent(self, spent: Spent) -> None:
+        for usage, info in spent:
+            self._progress.usage = self._progress.usage + self._session.budget.priced(usage, info)
 
     async def _continue_answer(self) -> None:
         self._progress.continuations += 1

@@ -36,6 +36,9 @@ from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 from hermes_agent.core.usage import UsageStore
 
+SOLO_SOURCES = frozenset({"cli", "api_server", "cron", "acp", "subagent"})
+"""Surfaces that are no chat of the gateway."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
@@ -288,7 +291,13 @@ class AgentService:
                         is_yolo=options.is_yolo or self._is_yolo,
                     ),
                     compactor=Compactor(
-                        settings.compression, lambda: self._ports.make_auxiliary("compression", session.model)
+                        settings.compression,
+                        lambda: self._ports.make_auxiliary("compression", session.model),
+                        max_messages=(
+                            None
+                            if record.source in SOLO_SOURCES
+                            else settings.compression.hygiene_hard_message_limit
+                        ),
                     ),
                     agent=settings.agent,
                     guardrails=settings.tool_loop_guardrails,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hermes_agent.agent.approvals import ApprovalGate
 from hermes_agent.agent.budgets import Budget
-from hermes_agent.agent.compaction import Compacted, Compactor
+from hermes_agent.agent.compaction import Compacted, CompactionFailed, Compactor, Spent
 from hermes_agent.agent.context_files import ContextFiles
 from hermes_agent.agent.late_tools import LateTools
 from hermes_agent.agent.loop import RunLoop
@@ -275,6 +275,7 @@ class Session:
         )
         copy = Session(parts)
         copy.max_turns = max_turns
+        copy.budget = self.budget
         await copy.load()
         return copy
 
@@ -418,7 +419,7 @@ class Session:
         tokens = counted + estimate(self._messages[self._counted_messages :])
         if not counted:
             tokens += self.fixed_tokens
-        return self._parts.compactor.is_due(tokens, self.model.info.context_window)
+        return self._parts.compactor.is_due(tokens, self.model.info.context_window, len(self._messages))
 
     def count_context(self, tokens: int) -> None:
         """Note what the provider counted for the conversation as it is now."""
@@ -431,17 +432,29 @@ class Session:
         Raises:
             CompactionFailed: Nothing was changed.
         """
-        shorter = await self._parts.compactor.compact(
-            self._messages,
-            fixed_tokens=self.fixed_tokens,
-            window=self.model.info.context_window,
-            focus=focus,
-            force=force,
-        )
+        try:
+            shorter = await self._parts.compactor.compact(
+                self._messages,
+                fixed_tokens=self.fixed_tokens,
+                window=self.model.info.context_window,
+                focus=focus,
+                force=force,
+            )
+        except CompactionFailed as failure:
+            await self._book_spent(failure.spent)
+            raise
         await self._go_on_with(shorter.messages)
+        await self._book_spent(shorter.spent)
         self.context_tokens = 0
         self._counted_messages = 0
         return shorter
+
+    async def _book_spent(self, spent: Spent) -> None:
+        """Count what was used for this conversation beside it."""
+        for usage, info in spent:
+            priced = self.budget.priced(usage, info)
+            self.budget.add(priced)
+            await self.book(priced)
 
     async def _go_on_with(self, messages: Sequence[Message]) -> None:
         """Adopt another history. The parent is ended only when the child is complete."""

@@ -51,8 +51,9 @@ async def compress(session: Session, focus: str = "") -> str:
         shorter = await session.compact(focus=focus, force=True)
     except CompactionFailed as failure:
         raise UsageError(f"The conversation was left as it is: {failure}") from failure
+    warning = f"{shorter.warning}\n" if shorter.warning else ""
     return (
-        f"Shortened from about {shorter.tokens_before:,} to {shorter.tokens_after:,} tokens; "
+        f"{warning}Shortened from about {shorter.tokens_before:,} to {shorter.tokens_after:,} tokens; "
         f"it goes on as {session.id}, the long one stays stored."
     )
 

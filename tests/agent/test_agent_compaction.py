@@ -14,10 +14,11 @@ from hermes_agent.agent.compaction import (
     SUMMARY_PREFIX,
     CompactionFailed,
     Compactor,
+    is_invented,
 )
 from hermes_agent.agent.tokens import estimate
 from hermes_agent.config.sections.compression import CompressionSettings
-from hermes_agent.core.events import CompactionFinished, CompactionStarted
+from hermes_agent.core.events import CompactionFinished, CompactionStarted, Notice
 from hermes_agent.core.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from hermes_agent.core.model import ModelEvent, ModelInfo, ModelReply, ModelRequest, TextChunk, Usage
 from hermes_agent.models.scripted.model import ScriptedModel
@@ -149,6 +150,13 @@ async def test_old_results_are_reduced_before_anything_is_summarised() -> None:
         ({"error": 500}, "failed"),
         ({"text": "a", "cut": 1}, "failed"),
         ({"tool_calls": [{"name": "terminal", "arguments": {"command": "rm -rf /"}}]}, "no summary"),
+        (
+            {
+                "text": "The user asked to pay invoice 4711 of 2031-04-05 to ada@bank.example, stored in "
+                "/srv/invoices/4711.pdf, by 14:30, with code 998877, as before on 2031-03-05."
+            },
+            "never said",
+        ),
     ],
 )
 async def test_a_bad_summary_changes_nothing_and_says_why(
@@ -164,6 +172,64 @@ async def test_a_bad_summary_changes_nothing_and_says_why(
     assert list(opened.session.messages) == before
     assert opened.session.id == record.id
     assert (await opened.session.start("go on").result()).text == "still here"
+
+
+async def test_if_wanted_the_middle_goes_without_a_summary_and_everybody_is_told(
+    open_session, store: SqliteStore
+) -> None:
+    record = await store.create(source="cli")
+    await store.append(record.id, conversation(60))
+    compactor = Compactor(
+        CompressionSettings(abort_on_summary_failure=False), lambda: ScriptedModel([{"error": 500}] * 9)
+    )
+    opened = await open_session(["still here"], model=Honest(), record=record, compactor=compactor)
+    events = [event async for event in opened.session.start("go on")]
+    assert any(isinstance(event, Notice) and "left out without a summary" in event.text for event in events)
+    assert events[-1].outcome == "completed"
+    note = next(message for message in opened.session.messages if message.text.startswith(SUMMARY_PREFIX))
+    assert "was left out here" in note.text
+    assert is_valid(opened.session.messages)
+
+
+async def test_a_chat_of_too_many_messages_is_summarised_whatever_its_size(
+    open_session, store: SqliteStore
+) -> None:
+    model = Honest(1_000_000)
+    compactor = Compactor(CompressionSettings(), lambda: model, max_messages=50)
+    opened = await open_session(["unused"], model=model, compactor=compactor)
+    for number in range(40):
+        assert (await opened.session.start(f"Turn {number}").result()).outcome == "completed"
+    assert len(opened.session.messages) < 50
+    assert any(message.text.startswith(SUMMARY_PREFIX) for message in opened.session.messages)
+
+
+async def test_what_summaries_use_is_counted(open_session, store: SqliteStore) -> None:
+    record = await store.create(source="cli")
+    await store.append(record.id, conversation(60))
+    summariser = Honest(100_000)
+    opened = await open_session(
+        ["done"], record=record, compactor=Compactor(CompressionSettings(), lambda: summariser)
+    )
+    before = opened.session.usage.input_tokens
+    await opened.session.compact(force=True)
+    used = opened.session.usage.input_tokens - before
+    assert used >= summariser.largest > 0
+    assert opened.session.budget.used.input_tokens == used
+    assert (await store.get(opened.session.id)).usage.input_tokens == used
+    failing = Compactor(CompressionSettings(), lambda: ScriptedModel([{"text": "z" * 200_000}]))
+    opened.session._parts.compactor = failing
+    with pytest.raises(CompactionFailed) as caught:
+        await opened.session.compact(force=True)
+    assert caught.value.spent
+
+
+def test_a_summary_that_repeats_what_was_said_is_no_invention() -> None:
+    source = (
+        "On 2026-11-21 Ada deployed /srv/app to 10.0.0.5:8080, invoice 4711 over 1,200 EUR, ada@example.org"
+    )
+    assert not is_invented(source.replace("1,200", "1200"), [source])
+    assert not is_invented("Nothing with any figure in it.", [source])
+    assert is_invented("1111 2222 3333 4444 5555 6666 7777", [source])
 
 
 async def test_after_a_failure_it_rests_and_force_does_not_wait() -> None:

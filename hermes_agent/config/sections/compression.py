@@ -21,6 +21,6 @@ class CompressionSettings(Section):
     hygiene_hard_message_limit: int = Field(default=400, ge=1)
     """Messages in a chat of the gateway after which it is shortened whatever its length."""
     abort_on_summary_failure: bool = True
-    """Leave the history alone when the summary fails; false drops the middle without one."""
+    """Leave the history alone when the summary fails; false leaves the middle out, and says so."""
     summary_model: str = ""
     """Model that writes the summary; empty means `auxiliary.compression`."""
