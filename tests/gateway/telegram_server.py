@@ -301,7 +301,7 @@ class TelegramServer:
         if method == "answerCallbackQuery":
             self.answered_queries[body["callback_query_id"]] = body.get("text", "")
             return _ok(True)
-        if method == "sendChatAction":
+        if method in ("sendChatAction", "editMessageReplyMarkup"):
             return _ok(True)
         if method == "getFile":
             if body["file_id"] not in self.files:

@@ -37,6 +37,7 @@ BOT = Bot(7, "hermes_bot")
         ("<script>&amp;</script>", "&lt;script&gt;&amp;&lt;/script&gt;"),
         ("|a|b|\n|-|-|\n|1 < 2|**z**|", "<pre>a      b\n─────  ─\n1 &lt; 2  z</pre>"),
         ("a  \nb\nc", "a\nb\nc"),
+        ("`/new [title]` `/tmp/x` `/reload-mcp`", "/new [title] <code>/tmp/x</code> /reload-mcp"),
         ("snake_case_name 2*3*4", "snake_case_name 2<i>3</i>4"),
     ],
 )

@@ -197,8 +197,12 @@ def delivery(error: ApiError | NoAnswerError) -> DeliveryError:
         return DeliveryError(error.message, why=error.why, is_unknown=error.has_left)
     if error.code in (401, 404):  # nothing is wrong with the message; it waits for a token that works
         return DeliveryError("Telegram refuses the bot token", why=error.description)
+    is_unknown_chat = error.says("chat not found", "bot can't initiate conversation")
     return DeliveryError(
         error.message,
+        why="Bots cannot begin a conversation: the person must write to the bot first."
+        if is_unknown_chat
+        else None,
         is_permanent=400 <= error.code < 500 and error.code not in (408, 429),
         is_unknown=error.code in (500, 502, 504),
         retry_after_seconds=error.retry_after_seconds,

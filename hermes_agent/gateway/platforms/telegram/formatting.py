@@ -10,6 +10,8 @@ from functools import lru_cache
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
+from hermes_agent.agent.commands import commands_for
+
 MAX_UNITS = 4096
 """Of a message, in UTF-16 units, without the tags."""
 
@@ -39,6 +41,11 @@ def to_html(markdown: str) -> str | None:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+@lru_cache(maxsize=1)
+def _commands() -> frozenset[str]:
+    return frozenset(f"/{spec.name}" for spec in commands_for("gateway"))
 
 
 class _Renderer:
@@ -86,7 +93,9 @@ class _Renderer:
         if kind in ("softbreak", "hardbreak"):
             return "\n"
         if kind == "code_inline":
-            return f"<code>{_escaped(node.content)}</code>"
+            text = _escaped(node.content)
+            # Telegram lets people tap commands, but not in code.
+            return text if text.split(" ", 1)[0] in _commands() else f"<code>{text}</code>"
         if kind == "image":
             address = str(node.attrs.get("src", ""))
             return _link(address, _escaped(node.content) or _escaped(address))
