@@ -300,6 +300,7 @@ class Subagents:
                 is_stored=False,
                 principal=caller.scope.principal,
                 reasoning_effort=caller.reasoning_effort,
+                around_run=caller.around_run,
             )
         )
         session.max_turns = parts.settings.max_iterations

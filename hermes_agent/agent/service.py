@@ -22,7 +22,8 @@ from hermes_agent.agent.judge import ModelJudge
 from hermes_agent.agent.late_tools import LateTools
 from hermes_agent.agent.personalities import get_personality
 from hermes_agent.agent.prompt import PromptParts, build_system_prompt, prompt_blocks
-from hermes_agent.agent.session import Session, SessionParts
+from hermes_agent.agent.run import Run
+from hermes_agent.agent.session import Session, SessionParts, around_nothing
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.checkpoints import CheckpointStore
 from hermes_agent.core.environment import Environment
@@ -121,6 +122,7 @@ class AgentPorts:
             session, when its prompt is built.
         run_observers: Told about every run of stored sessions after it ended; they must not raise and
             must not wait for anything slow (start a task instead).
+        around_run: Entered in the task of each run (tracing).
         mcp: The MCP servers.
         checkpoints: Keeps snapshots of files; None takes none.
         usage: Knows what all sessions used, for limits of a day.
@@ -137,6 +139,7 @@ class AgentPorts:
     toolsets_for: Callable[[str], Sequence[str]]
     prompt_sections: Callable[[PromptScope], Awaitable[PromptSections]] = field(default=_no_sections)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
+    around_run: Callable[[Session, Run], AbstractContextManager[object]] = field(default=around_nothing)
     checkpoints: CheckpointStore | None = None
     usage: UsageStore | None = None
     mcp: McpControl | None = None
@@ -309,6 +312,7 @@ class AgentService:
                     reasoning_effort=options.reasoning_effort or settings.model.reasoning_effort,
                     warnings=warnings,
                     run_observers=self._ports.run_observers,
+                    around_run=self._ports.around_run,
                     lock=lambda child: self._ports.lock(child, options.source),
                     late_tools=(
                         LateTools(self._ports.mcp, toolsets, self._ports.make_tools)
@@ -317,6 +321,7 @@ class AgentService:
                     ),
                     reload_tools=lambda: self._reload_tools(toolsets),
                     mcp=self._ports.mcp,
+                    context_files=self._context_files(environment),
                 )
             )
             session.max_turns = max_turns
@@ -355,6 +360,12 @@ class AgentService:
         statuses = await self._ports.mcp.reload() if self._ports.mcp is not None else ()
         return statuses, self._ports.make_tools(toolsets)
 
+    def _context_files(self, environment: Environment) -> ContextFiles:
+        chosen = self.settings.context
+        return ContextFiles(
+            environment, max_chars=chosen.file_max_chars, hint_max_chars=chosen.hint_max_chars
+        )
+
     async def _prompt(
         self,
         record: SessionRecord,
@@ -371,7 +382,7 @@ class AgentService:
                 warnings.append(f"No persona: {': '.join(error.lines)}")
         if soul and (reason := find_orders(soul)) is not None:
             warnings.append(f"SOUL.md contains {reason}; it was used all the same because it is yours.")
-        rules = None if options.ignores_rules else await ContextFiles(environment).load(environment.cwd)
+        rules = None if options.ignores_rules else await self._context_files(environment).load(environment.cwd)
         if rules is not None and rules.warning:
             warnings.append(rules.warning)
         name = self.settings.display.personality

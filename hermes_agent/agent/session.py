@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from hermes_agent.agent.approvals import ApprovalGate
@@ -53,6 +53,11 @@ BACKGROUND_GRACE_SECONDS = 2.0
 LOST_RESULT_TEXT = "[no result: hermes stopped before this call finished; it may have had effects]"
 
 
+def around_nothing(_session: Session, _run: Run) -> AbstractContextManager[object]:
+    """Runs as they are."""
+    return nullcontext()
+
+
 @dataclass
 class SessionParts:
     """What a session is made of; built by `agent.service`.
@@ -62,10 +67,12 @@ class SessionParts:
         is_stored: False keeps the conversation in memory only.
         history: What was said before, if it is not stored.
         cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
+        around_run: Entered in the task of each run (tracing).
         lock: Locks the child session that a compaction opens.
         late_tools: Tools that were not known when the session was opened.
         reload_tools: Reloads the MCP servers; gives how they stand and all tools.
         mcp: The MCP servers.
+        context_files: Reads project rules of sub-directories.
     """
 
     record: SessionRecord
@@ -85,10 +92,12 @@ class SessionParts:
     reasoning_effort: ReasoningEffort | None = None
     warnings: list[str] = field(default_factory=list)
     run_observers: Sequence[Callable[[Session, RunFinished], None]] = ()
+    around_run: Callable[[Session, Run], AbstractContextManager[object]] = field(default=around_nothing)
     lock: Callable[[str], AbstractContextManager[object]] = field(default=lambda _id: nullcontext())
     late_tools: LateTools | None = None
     reload_tools: Callable[[], Awaitable[tuple[Sequence[McpServerStatus], Sequence[Tool]]]] | None = None
     mcp: McpControl | None = None
+    context_files: ContextFiles | None = None
 
 
 class Session:
@@ -120,7 +129,7 @@ class Session:
         self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.notify)
         self.subagents: Subagents | None = None
         """Who does parts of the job; None if nobody may."""
-        self.context_files = ContextFiles(parts.environment)
+        self.context_files = parts.context_files or ContextFiles(parts.environment)
         self.tool_call_ids: set[str] = set()
         """Ids of all calls in the conversation, so that a new one can be made unique at once."""
         self._messages: list[Message] = []
@@ -213,9 +222,18 @@ class Session:
         user = UserMessage.of(message) if isinstance(message, str) else message
         run = Run(is_interactive=is_interactive, approver=approver)
         self._run = run
-        run.begin(RunLoop(self, user).execute)
+        run.begin(partial(self._work, RunLoop(self, user)))
         run.add_done_callback(self._tell_observers)
         return run
+
+    @property
+    def around_run(self) -> Callable[[Session, Run], AbstractContextManager[object]]:
+        """Entered in the task of each run; the sessions of subagents take it over."""
+        return self._parts.around_run
+
+    async def _work(self, loop: RunLoop, run: Run) -> None:
+        with self._parts.around_run(self, run):
+            await loop.execute(run)
 
     def _tell_observers(self, finished: RunFinished) -> None:
         for observe in self._parts.run_observers:
