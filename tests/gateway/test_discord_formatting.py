@@ -15,6 +15,7 @@ from hermes_agent.agent.commands import commands_for
 from hermes_agent.gateway.platforms.discord.commands import command_payloads, command_text, digest
 from hermes_agent.gateway.platforms.discord.formatting import MAX_TEXT, fitting, measure, to_discord
 from hermes_agent.gateway.platforms.discord.memory import Memory, snowflake
+from hermes_agent.gateway.platforms.table import PLATFORMS
 from hermes_agent.gateway.splitting import split_text
 
 TABLE = "| Name | Value |\n|---|---:|\n| **first** | `1` |\n| 日本 | a \\| b |"
@@ -81,6 +82,11 @@ def test_the_menu_has_every_command_of_chats_within_discords_limits() -> None:
     assert digest(payloads) == digest(command_payloads())
     assert command_text({"name": "title", "options": [{"name": "input", "value": "a b"}]}) == "/title a b"
     assert command_text({"name": "new"}) == "/new"
+
+
+def test_the_table_names_each_platform_once() -> None:
+    names = [entry.name for entry in PLATFORMS]
+    assert len(names) == len(set(names))
 
 
 def test_nonces_are_the_same_for_a_part_and_differ_between_installations() -> None:

@@ -159,17 +159,6 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         user_id_help="Your user id, @you:example.org: Element shows it under Settings.",
     ),
     PlatformEntry(
-        "discord",
-        f"{_HERE}.discord.adapter:make_adapter",
-        ("DISCORD_BOT_TOKEN",),
-        extra="discord",
-        help="At https://discord.com/developers/applications make a New Application. Under Bot: Reset Token\n"
-        "gives the token; switch on MESSAGE CONTENT INTENT. Under OAuth2, URL Generator: choose bot and\n"
-        "applications.commands, and open the address it shows to bring the bot into your server.",
-        questions=(Question("DISCORD_BOT_TOKEN", "Bot token", "Under Bot, Reset Token."),),
-        user_id_help="Settings, Advanced, Developer Mode on; then right-click your name, Copy User ID.",
-    ),
-    PlatformEntry(
         "loopback",
         f"{_HERE}.loopback.adapter:make_adapter",
         label="Loopback",
