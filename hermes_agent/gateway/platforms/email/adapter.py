@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from hermes_agent.config.extras import missing_extra
+from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.gateway import PlatformSettings
-from hermes_agent.core.errors import DeliveryError, HermesError, MissingExtraError, NotReadyError
+from hermes_agent.core.errors import DeliveryError, HermesError, NotReadyError
 from hermes_agent.core.loading import load
 from hermes_agent.core.platform import (
     Attachment,
@@ -59,15 +61,7 @@ def make_adapter(settings: PlatformSettings, variable: Variable) -> EmailAdapter
     try:
         submission = load("hermes_agent.gateway.platforms.email.submission:Submission")(account, context)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "Email needs a library that is not installed",
-            extra="email",
-            why=f"there is no module {error.name}",
-            remedy=(
-                "Install it: pip install 'hermes-agent[email]'; on NixOS: "
-                'services.hermes-agent.extraDependencyGroups = [ "email" ]'
-            ),
-        ) from error
+        raise missing_extra(Home.from_environment(), NAME, "Email") from error
     return EmailAdapter(account, cast("Submission", submission))
 
 

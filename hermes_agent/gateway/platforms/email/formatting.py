@@ -109,8 +109,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _subject(part: OutgoingPart, thread: Thread) -> str:
-    if thread.subject:
-        subject = thread.subject
+    if subject := _clean(thread.subject):
         return subject if re.match(r"(re|aw|sv|antw)\s*:", subject, re.IGNORECASE) else f"Re: {subject}"
     if thread.ids:
         return "Re: your mail"
@@ -125,7 +124,7 @@ def _quoted(name: str) -> str:
 
 def _clean(text: str) -> str:
     """For a header: one line, no control characters."""
-    return _encodable(re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()
+    return _encodable(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text)).strip()
 
 
 def _encodable(text: str) -> str:

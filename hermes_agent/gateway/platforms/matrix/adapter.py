@@ -16,12 +16,12 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from hermes_agent.config.extras import missing_extra
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import (
     AuthFailedError,
     DeliveryError,
-    MissingExtraError,
     NotReadyError,
     PlatformError,
 )
@@ -86,15 +86,7 @@ def make_adapter(settings: PlatformSettings, variable: Variable) -> MatrixAdapte
     try:
         connection = load(f"{_CONNECTION}:MatrixConnection")(account, directory)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "Matrix needs a library that is not installed",
-            extra="matrix",
-            why=f"there is no module {error.name}",
-            remedy=(
-                "Install it: pip install 'hermes-agent[matrix]'; on NixOS: "
-                'services.hermes-agent.extraDependencyGroups = [ "matrix" ]'
-            ),
-        ) from error
+        raise missing_extra(Home.from_environment(), NAME, "Matrix") from error
     return MatrixAdapter(account, cast("MatrixConnection", connection))
 
 
