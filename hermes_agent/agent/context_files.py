@@ -43,16 +43,26 @@ class ContextFile:
 
 
 class ContextFiles:
-    """Finds and reads project rules through the environment in which the agent works."""
+    """Finds and reads project rules through the environment in which the agent works.
 
-    def __init__(self, environment: Environment) -> None:
+    Args:
+        environment: Where the agent works.
+        max_chars: Of the project's rules; 0 reads none.
+        hint_max_chars: Of the rules of a sub-directory; 0 reads none.
+    """
+
+    def __init__(
+        self, environment: Environment, *, max_chars: int = MAX_CHARS, hint_max_chars: int = HINT_MAX_CHARS
+    ) -> None:
         self._environment = environment
+        self._max_chars = max_chars
+        self._hint_max_chars = hint_max_chars
         self._seen: set[str] = set()
 
     async def load(self, directory: str) -> ContextFile | None:
         """The rules of the project that `directory` belongs to."""
         for candidate in await self._project_directories(directory):
-            found = await self._read_first(candidate, MAX_CHARS)
+            found = await self._read_first(candidate, self._max_chars)
             if found is not None:
                 return found
         return None
@@ -63,7 +73,7 @@ class ContextFiles:
             if directory in self._seen:
                 continue
             self._seen.add(directory)
-            found = await self._read_first(directory, HINT_MAX_CHARS)
+            found = await self._read_first(directory, self._hint_max_chars)
             if found is not None:
                 return found
         return None
@@ -79,6 +89,8 @@ class ContextFiles:
 
     async def _read_first(self, directory: str, max_chars: int) -> ContextFile | None:
         self._seen.add(directory)
+        if not max_chars:
+            return None
         for name in CONTEXT_FILE_NAMES:
             path = str(PurePosixPath(directory) / name)
             try:
