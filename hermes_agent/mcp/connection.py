@@ -302,6 +302,13 @@ class Connection:
             return self._timed_out()
         except McpError as error:
             return error
+        except ImportError as error:
+            return McpUnavailableError(
+                self.name,
+                "The library for MCP servers cannot be loaded",
+                why=str(error),
+                remedy="Install hermes anew.",
+            )
         except Exception as error:  # noqa: BLE001 - the task's top handler: it must outlive any server
             mapped: McpError = load("hermes_agent.mcp.opening:as_error")(self.name, error)
             return mapped

@@ -5,14 +5,41 @@ Flat objects of simple values are all that the protocol allows; anything else is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 MAX_CHOICES = 4
 """More do not fit a `Question`; then they are listed in its text."""
+SKIP = "-"
+"""Takes the default, or leaves a field out: an empty message cannot be sent in most chats."""
 _YES = frozenset({"yes", "y", "true", "on", "1", "accept"})
 _NO = frozenset({"no", "n", "false", "off", "0"})
+
+
+_BOUNDS = {"string": ("minLength", "maxLength"), "choices": ("minItems", "maxItems")}
+
+
+def _address(text: str) -> None:
+    name, at, host = text.partition("@")
+    if not (name and at and host) or " " in text:
+        raise ValueError
+
+
+def _uri(text: str) -> None:
+    parts = urlsplit(text)
+    if not parts.scheme or not (parts.netloc or parts.path):
+        raise ValueError
+
+
+_FORMATS: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "email": (_address, "An e-mail address"),
+    "uri": (_uri, "A whole address, as https://example.org/"),
+    "date": (date.fromisoformat, "A date as 2026-01-31"),
+    "date-time": (datetime.fromisoformat, "Date and time as 2026-01-31T12:00:00Z"),
+}
 
 
 class Declined(Exception):  # noqa: N818 - a decision, not a failure
@@ -31,6 +58,8 @@ class Field:
         kind: `string`, `number`, `integer`, `boolean`, `choice` or `choices`.
         options: Values to choose from, with their titles.
         default: None if there is none.
+        limits: Least and most: of a number, of characters, of choices.
+        format: What a string must look like, in the words of JSON Schema.
     """
 
     name: str
@@ -41,6 +70,7 @@ class Field:
     default: Any = None
     is_required: bool = False
     limits: tuple[float | None, float | None] = (None, None)
+    format: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -61,9 +91,9 @@ class Field:
         if self.kind == "choices":
             parts.append(" (several, with commas between)")
         if self.default is not None:
-            parts.append(f" (nothing means {self._worded(self.default)})")
+            parts.append(f" ({SKIP} means {self._worded(self.default)})")
         elif not self.is_required:
-            parts.append(" (may be left empty)")
+            parts.append(f" ({SKIP} leaves it out)")
         return "".join(parts)
 
     def read(self, answer: str) -> Any:
@@ -73,7 +103,7 @@ class Field:
             NotUnderstood: It does not fit.
         """
         text = answer.strip()
-        if not text:
+        if text in ("", SKIP):
             if self.default is not None or not self.is_required:
                 return self.default
             raise NotUnderstood("An answer is needed here.")
@@ -84,10 +114,25 @@ class Field:
         if self.kind == "choice":
             return self._option(text)
         if self.kind == "choices":
-            return [self._option(part.strip()) for part in text.split(",") if part.strip()]
+            chosen = [self._option(part.strip()) for part in text.split(",") if part.strip()]
+            self._check_limits(len(chosen), "of them")
+            return chosen
+        self._check_limits(len(text), "characters")
+        return self._formatted(text)
+
+    def _check_limits(self, value: float, unit: str = "") -> None:
         low, high = self.limits
-        if (low is not None and len(text) < low) or (high is not None and len(text) > high):
-            raise NotUnderstood(f"Between {low or 0:g} and {high or 0:g} characters, please.")
+        if low is not None and value < low:
+            raise NotUnderstood(f"At least {low:g} {unit}".strip() + ", please.")
+        if high is not None and value > high:
+            raise NotUnderstood(f"At most {high:g} {unit}".strip() + ", please.")
+
+    def _formatted(self, text: str) -> str:
+        reads, wanted = _FORMATS.get(self.format, (str, ""))
+        try:
+            reads(text)
+        except ValueError:
+            raise NotUnderstood(f"{wanted}, please.") from None
         return text
 
     def _boolean(self, text: str) -> bool:
@@ -101,9 +146,7 @@ class Field:
         except ValueError:
             whole = "whole " if self.kind == "integer" else ""
             raise NotUnderstood(f"A {whole}number, please.") from None
-        low, high = self.limits
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise NotUnderstood(f"It must lie between {low} and {high}.")
+        self._check_limits(value)
         return value
 
     def _option(self, text: str) -> Any:
@@ -146,8 +189,7 @@ def _field(name: str, schema: Mapping[str, Any], is_required: bool) -> Field:
         kind = "choice"
     elif kind not in ("number", "integer", "boolean"):
         kind = "string"
-    bounds = ("minLength", "maxLength") if kind == "string" else ("minimum", "maximum")
-    low, high = (schema.get(key) for key in bounds)
+    low, high = (schema.get(key) for key in _BOUNDS.get(kind, ("minimum", "maximum")))
     return Field(
         name=name,
         kind=kind,
@@ -160,6 +202,7 @@ def _field(name: str, schema: Mapping[str, Any], is_required: bool) -> Field:
             low if isinstance(low, int | float) else None,
             high if isinstance(high, int | float) else None,
         ),
+        format=str(schema.get("format") or ""),
     )
 
 

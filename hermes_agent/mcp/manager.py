@@ -152,8 +152,10 @@ class McpManager:
             if connection is not None:
                 connection.try_again()
 
-    async def use(self, server: str, action: Action, *, may_repeat: bool) -> ToolResult:
-        """Do something with a connected server; raises `McpError`."""
+    async def use(
+        self, server: str, action: Action, *, may_repeat: bool, report: Callable[[str], None]
+    ) -> ToolResult:
+        """Do something with a connected server; raises `McpError`. `report` is told of a wait for it."""
         connection = self._connections.get(server)
         if connection is None:
             raise McpUnavailableError(
@@ -161,6 +163,8 @@ class McpManager:
                 f"MCP server {server!r} is not configured any more",
                 remedy="Its tools go away with the next session, or with /reload-mcp.",
             )
+        if connection.state != "ready":
+            report(f"[waiting for MCP server {server!r} to connect]\n")
         return await connection.use(action, may_repeat=may_repeat)
 
     def statuses(self) -> Sequence[McpServerStatus]:

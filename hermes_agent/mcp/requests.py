@@ -107,7 +107,8 @@ class ServerRequests:
         content: dict[str, Any] = {}
         for number, field in enumerate(fields, 1):
             place = f" ({number} of {len(fields)})" if len(fields) > 1 else ""
-            value = await self._field(context, f"{title}\n{field.question}{place}", field)
+            advice = "\nTo refuse, answer: decline" if number == 1 else ""
+            value = await self._field(context, f"{title}\n{field.question}{place}{advice}", field)
             if value is not None:
                 content[field.name] = value
         return types.ElicitResult(action="accept", content=content)

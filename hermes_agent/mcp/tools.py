@@ -28,8 +28,10 @@ Action: TypeAlias = Callable[[Client], Awaitable[ToolResult]]
 class Servers(Protocol):
     """Where calls go."""
 
-    async def use(self, server: str, action: Action, *, may_repeat: bool) -> ToolResult:
-        """Do something with a connected server; raises `McpError`."""
+    async def use(
+        self, server: str, action: Action, *, may_repeat: bool, report: Callable[[str], None]
+    ) -> ToolResult:
+        """Do something with a connected server; raises `McpError`. `report` is told of a wait for it."""
         ...
 
 
@@ -81,7 +83,10 @@ class McpTool:
         own = {self.renamed.get(name, name): value for name, value in arguments.items()}
         try:
             return await self.servers.use(
-                self.server, lambda client: self.invoke(client, own, context), may_repeat=self.may_repeat
+                self.server,
+                lambda client: self.invoke(client, own, context),
+                may_repeat=self.may_repeat,
+                report=context.report,
             )
         except McpAuthError as error:
             return error.result()

@@ -62,7 +62,7 @@ async def ask_back(bench: Bench, manager: McpManager, poet: Poet) -> None:
         "accept {'dish': 'soup', 'spicy': False, 'portions': 3}"
     )
     assert person.questions[1].choices == ("yes", "no")
-    person.answers[:] = ["soup", "", ""]
+    person.answers[:] = ["soup", "-", ""]
     assert "'spicy': True, 'portions': 2" in (await bench.call(manager, "mcp_s_order")).text
     person.answers[:] = ["decline"]
     assert (await bench.call(manager, "mcp_s_order")).text.strip() == "decline"

@@ -170,7 +170,9 @@ async def test_an_unused_program_is_stopped_and_comes_back(bench: Bench) -> None
     assert await gone(pid)
     (status,) = manager.statuses()
     assert status.state == "idle"
+    bench.person.reports.clear()
     assert int((await bench.call(manager, "mcp_a_pid")).text) != pid
+    assert bench.person.reports == ["[waiting for MCP server 'a' to connect]\n"]
 
 
 async def test_a_killed_server_comes_back_by_itself(bench: Bench) -> None:

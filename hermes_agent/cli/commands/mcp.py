@@ -121,6 +121,7 @@ def _try_and_save(app: App, name: str, entry: dict[str, Any], *, no_test: bool) 
     """Connect, show the tools and save; nothing is saved if the server cannot be reached."""
     settings = enabled_settings(app, entry)
     if not no_test:
+        click.echo(f"Connecting to {name} …", err=True)
         found = asyncio.run(probe(app, {name: settings}))[0]
         show_probe(found, with_tools=True)
         if not found.is_usable:
