@@ -22,6 +22,7 @@ from hermes_agent.gateway.chat_session import ChatSession
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.keys import background_task, is_own, is_shared
+from hermes_agent.gateway.media import take_media
 from hermes_agent.gateway.platforms.table import has_chats
 from hermes_agent.gateway.rendering import Look, RunRenderer, Stage
 
@@ -99,6 +100,11 @@ class ChatRun:
         """It waits for an answer of the person."""
         return self._renderer is not None and bool(self._renderer.pending.questions)
 
+    @property
+    def waits_for_person(self) -> bool:
+        """Nothing happens until somebody decides or answers."""
+        return self.is_going and (self.open_approval is not None or self.has_questions)
+
     def interrupt(self) -> bool:
         """Stop it; False if it is not going on."""
         if self._run is None or not self.is_going:
@@ -157,7 +163,7 @@ class ChatRun:
 
     async def start(self, session: Session, message: UserMessage) -> None:
         """Begin."""
-        stage = await self._stage()
+        stage = await self._stage(session)
         self._run = session.start(message, is_interactive=has_chats(self._batch[0].message.platform))
         self._renderer = RunRenderer(stage, self._run)
         self._emit("agent:start", session, message=message.text[:_SHOWN_TO_HOOKS])
@@ -221,7 +227,7 @@ class ChatRun:
                 break
         return late
 
-    async def _stage(self) -> Stage:
+    async def _stage(self, session: Session) -> Stage:
         entry = self._batch[0]
         message, ports = entry.message, self._context.ports
         settings = ports.settings()
@@ -241,6 +247,7 @@ class ChatRun:
             session_key=self._key,
             approver_id=message.sender.id,
             reply_to_id=message.message_id if quotes else "",
+            take_media=lambda text: take_media(text, ports.files, session.scope.environment),
             left_over=await ports.outbox.live_of(f"live:{entry.id}:"),
         )
 

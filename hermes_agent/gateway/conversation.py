@@ -36,6 +36,11 @@ from hermes_agent.gateway.replies import Reply, reply_of, reply_of_history
 _LOG = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0
+_DRAIN_LOOK_SECONDS = 0.5
+_ELSEWHERE = frozenset(
+    {"new", "resume", "sessions", "help", "version", "whoami", "platform", "restart", "reload", "stop"}
+)
+"""Commands that can be done while another process has the session open."""
 _FOLLOW_UP = (
     NOTE_PREFIX + "You asked to be told this. Go on with what you were asked for, or tell the person what "
     "matters; answer [SILENT] if nothing does."
@@ -53,6 +58,7 @@ class Conversation:
         self.run: ChatRun | None = None
         """The newest run, going on or ended."""
         self._queue: deque[InboxEntry] = deque()
+        self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._aside: set[asyncio.Task[None]] = set()
         self._is_leaving = False
@@ -101,6 +107,7 @@ class Conversation:
     def enqueue(self, entry: InboxEntry) -> None:
         """Let a message wait for the run to end."""
         self._queue.append(entry)
+        self._arrived.set()
         self._wake()
 
     def after_finish(self, action: Callable[[], None]) -> None:
@@ -135,10 +142,13 @@ class Conversation:
         if self.is_idle:
             self._beside(self._renew())
 
-    async def idle(self) -> None:
-        """Wait until the current run and its queue's worker have ended."""
+    async def drain(self) -> None:
+        """Let the run end; one that waits for a person is gone on with by the next process."""
         while self._worker is not None:
-            await asyncio.wait([self._worker])
+            await asyncio.wait([self._worker], timeout=_DRAIN_LOOK_SECONDS)
+            if self.run is not None and self.run.waits_for_person:
+                self._is_leaving = True
+                self.run.interrupt()
 
     async def leave(self) -> None:
         """Stop for a restart: what is not finished is gone on with by the next process."""
@@ -197,18 +207,16 @@ class Conversation:
 
     def _handle_at_once(self, entry: InboxEntry) -> bool:
         text = entry.message.text.strip()
-        if is_command(text):
-            try:
-                command = parse(text, "gateway")
-            except UsageError:
-                if self.is_running:
-                    self._beside(self._unknown_while_running(entry, text))
-                    return True
-                return False
+        command = self._command_in(text)
+        if command is not None:
             if command.spec.while_running and (self.is_running or command.spec.name == "background"):
                 self._beside(self._command(entry, command))
                 return True
             return False
+        if is_command(text):
+            if self.is_running:
+                self._beside(self._unknown_while_running(entry, text))
+            return self.is_running
         return self._handle_while_running(entry, text)
 
     def _handle_while_running(self, entry: InboxEntry, text: str) -> bool:
@@ -272,7 +280,7 @@ class Conversation:
                 except SessionBusyError as error:
                     self._queue.extendleft(reversed(batch))
                     await self._tell_busy(batch[0], error)
-                    await asyncio.sleep(_BUSY_SECONDS)
+                    await self._wait_for_the_session()
                 except StoreError as error:
                     _LOG.error("conversation %s: %s", self.key, error)
                     self._queue.extendleft(reversed(batch))
@@ -290,6 +298,24 @@ class Conversation:
             if not self._is_leaving:
                 self._wake()
                 self.context.on_idle()
+
+    async def _wait_for_the_session(self) -> None:
+        """Another process has it open; meanwhile commands that lead elsewhere are done first."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while not self._may_go_elsewhere() and (left := until - time.monotonic()) > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), left)
+
+    def _may_go_elsewhere(self) -> bool:
+        """Put the first command that needs no session to the front; False if there is none."""
+        for index, entry in enumerate(self._queue):
+            command = self._command_in(entry.message.text.strip())
+            if entry.state == "waiting" and command is not None and command.spec.name in _ELSEWHERE:
+                del self._queue[index]
+                self._queue.appendleft(entry)
+                return True
+        return False
 
     async def _renew(self) -> None:
         """Close a session that was opened with settings of before; not while its processes run."""
@@ -322,19 +348,24 @@ class Conversation:
             await self._resume(batch)
             return
         text = first.message.text.strip()
-        if not is_command(text):
-            await self._answer(batch)
+        command = self._command_in(text)
+        if command is not None:
+            await self._command(first, command)
             return
+        prompt = await self._skill(text) if is_command(text) else ""
+        if prompt is None and not background_task(self.key):
+            await self._finish(batch, "wrong command", unknown_command(text))
+            return
+        await self._answer(batch, prompt=prompt or "")
+
+    def _command_in(self, text: str) -> SlashCommand | None:
+        """The command that a message is; a background task is work to do, whatever it begins with."""
+        if not is_command(text) or background_task(self.key):
+            return None
         try:
-            command = parse(text, "gateway")
+            return parse(text, "gateway")
         except UsageError:
-            prompt = await self._skill(text)
-            if prompt is None:
-                await self._finish(batch, "wrong command", unknown_command(text))
-            else:
-                await self._answer(batch, prompt=prompt)
-            return
-        await self._command(first, command)
+            return None
 
     async def _skill(self, text: str) -> str | None:
         """The prompt that `/name` of a skill stands for. Raises `ToolError`."""

@@ -19,6 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 MAX_SHOWN_TEXT_CHARS = 16_000
 """A text file up to this size is shown to the model whole; of a longer one it gets the path."""
+MAX_MESSAGE_CHARS = 100_000
 MAX_IMAGE_BYTES = 5_000_000
 TRANSCRIBE_SECONDS = 180.0
 _QUOTE_LENGTH = 300
@@ -54,7 +55,7 @@ async def build_input(
     texts: list[str] = []
     images: list[Part] = []
     for message in messages:
-        text = message.text.strip()
+        text = await _within_reason(message, files)
         if message.reply_to_text:
             quote = message.reply_to_text[:_QUOTE_LENGTH]
             text = f"[In reply to: {quote}]\n{text}"
@@ -73,6 +74,22 @@ async def build_input(
             text = f"{_CONTEXT}\n{message.context}\n[The message for you:]\n{text}"
         texts.append(text)
     return UserMessage((TextPart("\n\n".join(texts)), *images))
+
+
+async def _within_reason(message: InboundMessage, files: ChatFiles) -> str:
+    """The text; of an endless one the beginning, and the path of the whole."""
+    text = message.text.strip()
+    if len(text) <= MAX_MESSAGE_CHARS:
+        return text
+    origin = f"{message.platform}:{message.chat_id}:{message.message_id}"
+    data = text.encode("utf-8", "replace")
+    try:
+        path = await asyncio.to_thread(files.keep, data, "message.txt", origin)
+    except OSError as error:
+        where = f"it could not be saved: {error.strerror}"
+    else:
+        where = f"all of it is in {path}"
+    return f"{text[:MAX_SHOWN_TEXT_CHARS]}\n[The message goes on for {len(text):,} characters; {where}]"
 
 
 async def _take(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,7 @@ from hermes_agent.core.events import (
     TurnStarted,
 )
 from hermes_agent.core.outbox import OutboxEntry, OutboxStore, Outgoing
-from hermes_agent.core.platform import Button, ChatAddress, Platform
+from hermes_agent.core.platform import Button, ChatAddress, OutgoingFile, Platform
 from hermes_agent.gateway.delivery import Delivery, finish_quietly
 from hermes_agent.gateway.live import LiveMessage
 from hermes_agent.gateway.replies import is_silent, may_become_silent
@@ -72,6 +73,10 @@ class Look:
         return replace(self, progress="off", shows_interim=False)
 
 
+async def _no_media(text: str) -> tuple[str, tuple[OutgoingFile, ...]]:
+    return text, ()
+
+
 @dataclass
 class Stage:
     """Where a run is shown.
@@ -79,6 +84,7 @@ class Stage:
     Attributes:
         key: Distinguishes this run's messages in the outbox: `17` (an inbox id), with the attempt.
         approver_id: Whose decisions count.
+        take_media: Takes the files out of a text that is to be sent.
     """
 
     key: str
@@ -92,6 +98,7 @@ class Stage:
     approver_id: str
     reply_to_id: str = ""
     left_over: OutboxEntry | None = None
+    take_media: Callable[[str], Awaitable[tuple[str, tuple[OutgoingFile, ...]]]] = _no_media
 
 
 @dataclass
@@ -200,11 +207,13 @@ class RunRenderer:
             await self._progress.discard()
             self._progress, self._lines = None, []
         self._number += 1
+        text, files = await self._stage.take_media(text)
         await self._stage.delivery.put(
             Outgoing(
                 key=f"interim:{self._stage.key}:{self._number}",
                 address=self._stage.address,
                 text=text,
+                files=files,
                 kind="answer",
                 live_entry=live.entry_id if live else 0,
             )

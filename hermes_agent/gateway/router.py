@@ -184,7 +184,7 @@ class Router:
     async def drain(self) -> None:
         """Begin no new run, wait for those going on."""
         self.context.is_draining = True
-        await asyncio.gather(*(each.idle() for each in self._conversations.values()))
+        await asyncio.gather(*(each.drain() for each in self._conversations.values()))
 
     async def leave(self) -> None:
         """Stop everything; what is not finished is taken up by the next process."""

@@ -277,6 +277,39 @@ def test_a_session_that_the_terminal_has_open_is_waited_for(
     chat_server.wait_for_text("token-2")
 
 
+def test_beside_a_session_that_the_terminal_has_open_a_new_one_can_begin(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.start()
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    session_id = str(one(gateway.home.state_db, "SELECT id FROM sessions"))
+    gateway.stop()
+    with SessionLock(gateway.home.run, session_id):
+        gateway.start()
+        chat_server.say("token-2")
+        chat_server.wait_for_text("⏳")
+        chat_server.say("/new")
+        chat_server.wait_for_text("🆕")
+        chat_server.wait_for_text("token-2")
+
+
+def test_a_stop_does_not_wait_for_a_person_and_the_question_is_asked_again(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    work = gateway.home.root.parent / "hello"
+    work.mkdir()
+    gateway.settings = {"terminal": {"cwd": str(work.parent)}}
+    gateway.start()
+    chat_server.say("delete the folder hello")
+    chat_server.wait_for_text("May I run this?")
+    assert gateway.stop() == 0
+    gateway.start()
+    chat_server.wait_for(lambda: sum("May I run this?" in each for each in chat_server.texts()) == 2)
+    chat_server.say("/approve")
+    chat_server.wait_for(lambda: not work.exists())
+
+
 def test_an_outage_delays_answers_and_loses_none(gateway: Gateway, chat_server: LoopbackServer) -> None:
     gateway.settings = {"display": {"busy_input_mode": "queue"}}
     gateway.start()

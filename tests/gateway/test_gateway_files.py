@@ -65,6 +65,10 @@ async def told(
     return made.text
 
 
+async def told_text(files: ChatFiles, text: str) -> str:
+    return (await build_input([message(text=text)], is_shared=False, platform=None, files=files)).text
+
+
 # What goes out.
 
 
@@ -191,6 +195,14 @@ async def test_other_files_are_told_by_path(home: Home, data: bytes, name: str) 
     (saved,) = (home.cache / "attachments").iterdir()
     assert str(saved) in text
     assert saved.read_bytes() == data
+
+
+async def test_of_an_endless_message_the_agent_gets_the_beginning_and_the_path(home: Home) -> None:
+    text = await told_text(ChatFiles(home), "ü" * 2_000_000)
+    assert len(text) < 20_000
+    (saved,) = (home.cache / "attachments").iterdir()
+    assert str(saved) in text
+    assert saved.read_text() == "ü" * 2_000_000
 
 
 async def test_an_image_is_seen_by_models_that_can_and_kept_for_all(home: Home) -> None:

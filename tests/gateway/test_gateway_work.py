@@ -297,6 +297,17 @@ def test_a_background_task_can_be_approved_and_stopped_from_its_chat(
     chat_server.wait_for(lambda: not busy(gateway))
 
 
+def test_a_background_task_is_work_whatever_it_begins_with(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    make_skill(gateway.home)
+    follow(gateway, model_server, [{"when": {"user": "Latin"}, "text": "Salve!"}])
+    chat_server.say("/background /new thing")
+    assert "You said: /new thing" in chat_server.wait_for_text("✅ Background task complete")
+    chat_server.say("/background /greet him")
+    chat_server.wait_for_text("Salve!")
+
+
 # What is shown.
 
 
@@ -352,6 +363,20 @@ def test_files_of_an_answer_are_sent_and_secret_ones_refused(
     (sent,) = [each.file for each in chat_server.shown if each.file]
     assert (sent["name"], base64.b64decode(sent["data"])) == ("report.txt", b"figures")
     assert chat_server.texts()[0].count("was not sent") == 2
+
+
+def test_a_file_named_before_a_tool_call_is_sent_too(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    chart = gateway.home.root.parent / "chart.png"
+    chart.write_bytes(b"x")
+    step = {"text": f"First this.\nMEDIA:{chart}", "tool_calls": [terminal("true")]}
+    rules = [{"when": {"after": "tool"}, "text": "Done."}, {"when": {"user": "chart"}, **step}]
+    follow(gateway, model_server, rules)
+    chat_server.say("the chart")
+    chat_server.wait_for_text("Done.")
+    assert "First this." in chat_server.texts()
+    assert [each.file["kind"] for each in chat_server.shown if each.file] == ["image"]
 
 
 # Sessions.
