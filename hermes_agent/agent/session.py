@@ -290,6 +290,7 @@ class Session:
             run_observers=(),
             late_tools=None,
             reload_tools=None,
+            context_files=None,  # what it reads must not count as read here
         )
         copy = Session(parts)
         copy.max_turns = max_turns

@@ -28,6 +28,7 @@ from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import ConfigFileError, SessionNotFoundError
+from hermes_agent.core.events import RunFinished
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.model import Model
 from hermes_agent.core.redaction import Redactor
@@ -122,7 +123,7 @@ class App:
                 toolsets_for=self.toolsets_for,
                 mcp=self.mcp,
                 prompt_sections=self.learning.prompt_sections,
-                run_observers=self.learning.observers,
+                run_observers=(*self.learning.observers, *self._snapshots()),
             )
             if self._shared is None:
                 self._service = AgentService(self.settings, ports)
@@ -131,6 +132,12 @@ class App:
                 serving.calm = cast("SqliteStore", ports.store).arrivals.calm
             await self.mcp.start()
         return self._service
+
+    def _snapshots(self) -> Sequence[Callable[[Session, RunFinished], None]]:
+        if not self.settings.sessions.write_json_snapshots:
+            return ()
+        writer = load_late("hermes_agent.app.snapshots:SnapshotWriter")(self.home, self.store)
+        return (writer.observe,)
 
     def serve(self) -> None:
         """From now on this process serves many people: their sessions share models and connections."""

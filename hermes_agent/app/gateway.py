@@ -31,7 +31,7 @@ FACTORIES: tuple[str, ...] = (
     "hermes_agent.app.messaging:make_service",
     "hermes_agent.app.api:make_service",
     "hermes_agent.app.cron:make_service",
-    "hermes_agent.app.skill_care:make_service",
+    "hermes_agent.app.housekeeping:make_service",
 )
 """What the process runs, in the order of starting (import strings)."""
 

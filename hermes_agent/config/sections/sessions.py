@@ -9,8 +9,8 @@ class SessionSettings(Section):
     """`sessions`."""
 
     write_json_snapshots: bool = False
-    """Also write each session to a JSON file after every turn."""
+    """Also write each session to `sessions/session_<id>.json` after every run."""
     auto_prune: bool = False
-    """Delete ended sessions older than `retention_days`."""
+    """Let the gateway delete sessions that were not used for `retention_days`."""
     retention_days: float = Field(default=90, gt=0)
-    """Days an ended session is kept, if `auto_prune` is on."""
+    """Days a session is kept after its last message, if `auto_prune` is on."""

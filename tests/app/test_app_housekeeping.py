@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from hermes_agent.app.container import App
-from hermes_agent.app.skill_care import SkillCare
+from hermes_agent.app.housekeeping import Housekeeping, prune_sessions
+from hermes_agent.config.loader import load
 from hermes_agent.config.paths import Home
+from hermes_agent.core.messages import UserMessage
+from hermes_agent.store.locks import SessionLock
 
 DAY = 86_400.0
 
@@ -60,7 +64,7 @@ class Work:
 
 async def test_a_round_is_made_when_it_is_due_and_nobody_works(app: App, home: Home) -> None:
     work = Work(busy=1)
-    care = SkillCare(lambda: app, work.active, check_seconds=0.01)
+    care = Housekeeping(lambda: app, work.active, check_seconds=0.01)
     started = asyncio.Event()
     task = asyncio.create_task(care.run(started.set))
     await asyncio.wait_for(started.wait(), 5)
@@ -68,7 +72,7 @@ async def test_a_round_is_made_when_it_is_due_and_nobody_works(app: App, home: H
     assert rounds(home) == [] and (home.skills / "old-way").exists()
     work.busy = 0
     await work.looked(4)  # the first of them at the latest made the round
-    assert care.health().facts == {"last_round": "1 archived, 0 stale, 0 kept, 0 not the curator's business"}
+    assert care.health().facts == {"curator": "1 archived, 0 stale, 0 kept, 0 not the curator's business"}
     await asyncio.wait_for(care.drain(), 5)
     assert len(rounds(home)) == 1
     assert not (home.skills / "old-way").exists()
@@ -90,11 +94,30 @@ async def test_two_processes_make_one_round(app: App, home: Home) -> None:
     assert len(rounds(home)) == 1
 
 
+async def test_sessions_that_were_not_used_for_long_go_if_that_is_wanted(app: App, home: Home) -> None:
+    home.config_file.write_text("sessions: {auto_prune: true, retention_days: 30}\n")
+    app.adopt(load(home))
+    store = await app.store()
+    (old, running, new) = [(await store.create(source="cli")).id for _ in range(3)]
+    for identifier in (old, running, new):
+        await store.append(identifier, [UserMessage.of("hello")])
+    with sqlite3.connect(home.state_db) as database:
+        for table, column in (("messages", "timestamp"), ("sessions", "started_at")):
+            key = "session_id" if table == "messages" else "id"
+            database.execute(
+                f"UPDATE {table} SET {column} = ? WHERE {key} != ?", (time.time() - 40 * DAY, new)
+            )
+    with SessionLock(home.run, running, source="cli"):
+        assert await prune_sessions(app) == 1
+    assert {record.id for record in await store.list()} == {running, new}
+    assert await prune_sessions(app) == 1
+
+
 async def test_a_round_that_fails_ends_nothing(app: App, home: Home) -> None:
     home.logs.mkdir()
     (home.logs / "curator").write_text("in the way")
     work = Work()
-    care = SkillCare(lambda: app, work.active, check_seconds=0.01)
+    care = Housekeeping(lambda: app, work.active, check_seconds=0.01)
     task = asyncio.create_task(care.run(lambda: None))
     await work.looked(3)
     assert not task.done() and not care.health().facts
