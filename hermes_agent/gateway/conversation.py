@@ -28,7 +28,7 @@ from hermes_agent.gateway.commands.dispatch import run_command, unknown_command
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import finish_quietly
 from hermes_agent.gateway.inputs import build_input
-from hermes_agent.gateway.keys import background_task, is_own, is_shared, own_message_id
+from hermes_agent.gateway.keys import background_task, is_own, is_passing, is_shared, own_message_id
 from hermes_agent.gateway.media import take_media
 from hermes_agent.gateway.recovery import GO_ON, MAX_ATTEMPTS, plan_recovery
 from hermes_agent.gateway.replies import Reply, reply_of, reply_of_history
@@ -290,7 +290,7 @@ class Conversation:
                 except Exception as error:  # noqa: BLE001 - one conversation must not end the others
                     _LOG.exception("conversation %s", self.key)
                     await self._fail(batch, f"Internal error: {type(error).__name__}: {error}")
-            if self._is_outdated and not self._is_leaving:
+            if not self._is_leaving:
                 await self._renew()
         finally:
             self._worker = None
@@ -318,8 +318,9 @@ class Conversation:
         return False
 
     async def _renew(self) -> None:
-        """Close a session that was opened with settings of before; not while its processes run."""
-        if self._is_outdated and not self.is_running and not self.chat.has_processes:
+        """Close a session that is not used again, or has settings of before; not while its processes run."""
+        is_done = self._is_outdated or (is_passing(self.key) and not self._queue)
+        if is_done and not self.is_running and not self.chat.has_processes:
             self._is_outdated = False
             with suppress(HermesError):
                 await self.chat.close()
