@@ -168,6 +168,8 @@ def test_a_button_approves_for_whom_it_was_asked_only(gateway: VendorGateway, se
     deferred, told = server.callbacks[token]
     assert deferred == {"type": 5, "data": {"flags": 64}}
     assert told["content"] == "Approved."
+    server.wait_for(lambda: "→ Approved. (Alice)" in question["content"])
+    assert not question["components"]
     server.wait_for(lambda: len(server.texts(FREE)) >= 3)
 
 

@@ -176,6 +176,8 @@ def test_a_button_approves_for_whom_it_was_asked_only(gateway: VendorGateway, se
     envelope = server.press(question, "Once")
     server.wait_for(lambda: len(server.ephemeral) == 2)
     assert server.ephemeral[1]["text"] == "Approved."
+    server.wait_for(lambda: f"→ Approved. (<@{ALICE}>)" in str(question["blocks"]))
+    assert "actions" not in str(question["blocks"])
     assert envelope in server.acknowledged
     server.wait_for(lambda: len(server.texts(FREE)) >= 3)
 

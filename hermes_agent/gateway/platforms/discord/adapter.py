@@ -25,7 +25,7 @@ from hermes_agent.core.errors import (
     NotReadyError,
     SettingError,
 )
-from hermes_agent.core.platform import Attachment, Capabilities, ChatAddress, OutgoingPart, Receiver
+from hermes_agent.core.platform import Attachment, Capabilities, ChatAddress, OutgoingPart, Person, Receiver
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.discord.catchup import missed
 from hermes_agent.gateway.platforms.discord.commands import command_payloads, digest
@@ -34,7 +34,7 @@ from hermes_agent.gateway.platforms.discord.formatting import MAX_TEXT, measure
 from hermes_agent.gateway.platforms.discord.history import ChannelHistory
 from hermes_agent.gateway.platforms.discord.interactions import Interactions
 from hermes_agent.gateway.platforms.discord.memory import Memory
-from hermes_agent.gateway.platforms.discord.messages import NAME, Reader, read_reference
+from hermes_agent.gateway.platforms.discord.messages import NAME, Place, Reader, read_reference
 from hermes_agent.gateway.platforms.discord.rest import (
     UNKNOWN_CHANNEL,
     Rest,
@@ -282,7 +282,7 @@ class DiscordAdapter(BaseAdapter):
                 return
             if self._reader.is_for_people(message):
                 context = ""
-                if self._reader.is_addressed(message, place) and not self._reader.is_free(place):
+                if self._wants_context(message, place):
                     context = await self._history.before(message)
                 inbound = self._reader.read(message, place, is_edit=is_edit, context=context)
             else:
@@ -299,6 +299,13 @@ class DiscordAdapter(BaseAdapter):
         if not is_edit:
             channel_id = place.thread_id or place.chat_id
             self._memory.received(channel_id, message.id, is_direct=place.is_direct)
+
+    def _wants_context(self, message: discord.Message, place: Place) -> bool:
+        """A mention in a channel whose messages are not all for the bot, by somebody who may talk."""
+        assert self.receiver is not None
+        if self._reader.is_free(place) or not self._reader.is_addressed(message, place):
+            return False
+        return self.receiver.may_talk(NAME, Person(str(message.author.id)))
 
     # Threads.
 

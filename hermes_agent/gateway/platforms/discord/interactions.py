@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import discord
 
-from hermes_agent.core.errors import HermesError, StoreError
-from hermes_agent.core.platform import ButtonPress, InboundMessage, Person, Receiver
+from hermes_agent.core.errors import DeliveryError, HermesError, StoreError
+from hermes_agent.core.platform import ButtonPress, InboundMessage, Person, PressReply, Receiver
 from hermes_agent.gateway.platforms.discord.commands import command_text
+from hermes_agent.gateway.platforms.discord.formatting import MAX_TEXT
 from hermes_agent.gateway.platforms.discord.rest import Rest
 
 _LOG = logging.getLogger(__name__)
+
+_VERDICT_LENGTH = 150
 
 
 class Interactions:
@@ -55,6 +59,11 @@ class Interactions:
         except HermesError as error:
             text = error.message
         await self._rest.finish(interaction, text or "Done.")
+        if isinstance(text, PressReply) and text.is_over and message is not None:
+            # The question is settled: everybody sees how, and nobody presses in vain.
+            shown = f"{message.content[: MAX_TEXT - _VERDICT_LENGTH]}\n\n→ {text} ({press.sender.name})"
+            with suppress(DeliveryError):  # it is only for the eye
+                await self._rest.settle(message.channel.id, message.id, shown[:MAX_TEXT])
 
     async def _command(self, interaction: discord.Interaction[Any]) -> None:
         """Answered when it is stored: otherwise the person sees that it failed."""

@@ -57,24 +57,20 @@ class Rest:
 
     async def edit(self, channel_id: int, message_id: int, part: OutgoingPart) -> None:
         """Replace text and buttons."""
-        route = Route(
-            "PATCH",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=message_id,
-        )
-        await self._request(route, json=_body(part))
+        await self._request(_message_route("PATCH", channel_id, message_id), json=_body(part))
+
+    async def settle(self, channel_id: int, message_id: int, content: str) -> None:
+        """Replace a text that stands there already by another, and take its buttons away."""
+        body = {"content": content, "components": [], "allowed_mentions": _NO_PINGS}
+        await self._request(_message_route("PATCH", channel_id, message_id), json=body)
 
     async def open_thread(self, channel_id: int, message_id: int, name: str) -> None:
         """Open a thread from a message; it gets the message's id. One that exists is fine."""
-        route = Route(
-            "POST",
-            "/channels/{channel_id}/messages/{message_id}/threads",
-            channel_id=channel_id,
-            message_id=message_id,
-        )
         try:
-            await self._request(route, json={"name": name, "auto_archive_duration": 1440})
+            await self._request(
+                _message_route("POST", channel_id, message_id, "/threads"),
+                json={"name": name, "auto_archive_duration": 1440},
+            )
         except DeliveryError as error:
             if code_of(error) != THREAD_EXISTS:
                 raise
@@ -85,13 +81,7 @@ class Rest:
 
     async def message(self, channel_id: int, message_id: int) -> Mapping[str, Any]:
         """A message as it is now, with fresh addresses of its files."""
-        route = Route(
-            "GET",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=message_id,
-        )
-        found: Mapping[str, Any] = await self._request(route)
+        found: Mapping[str, Any] = await self._request(_message_route("GET", channel_id, message_id))
         return found
 
     async def gateway_url(self) -> str:
@@ -135,6 +125,11 @@ class Rest:
         async with failures_mapped():
             async with asyncio.timeout(_SEND_SECONDS):
                 return await self._http.request(route, **arguments)
+
+
+def _message_route(method: str, channel_id: int, message_id: int, more: str = "") -> Route:
+    path = "/channels/{channel_id}/messages/{message_id}" + more
+    return Route(method, path, channel_id=channel_id, message_id=message_id)
 
 
 def code_of(error: DeliveryError) -> int:

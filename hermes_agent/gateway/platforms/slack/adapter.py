@@ -26,12 +26,13 @@ from hermes_agent.core.platform import (
     InboundMessage,
     OutgoingPart,
     Person,
+    PressReply,
     Receiver,
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.downloads import download
-from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, translated
-from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, measure
+from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, settled, translated
+from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, escape, measure
 from hermes_agent.gateway.platforms.slack.history import History
 from hermes_agent.gateway.platforms.slack.memory import Memory
 from hermes_agent.gateway.platforms.slack.messages import (
@@ -284,20 +285,23 @@ class SlackAdapter(BaseAdapter):
         if reader.is_ignored(place):
             return
         is_known = self._memory.is_known(place.channel, place.thread)
-        is_addressed = await self._is_addressed(event, place)
+        may_talk = self.receiver.may_talk(NAME, Person(str(event.get("user") or event.get("bot_id"))))
+        is_addressed = await self._is_addressed(event, place, may_talk=may_talk)
         context = ""
-        await self._people.learn([str(event.get("user") or ""), *mentioned(str(event.get("text") or ""))])
-        if is_addressed and not is_edit and not reader.is_free(place) and not (place.thread and is_known):
-            context = await self._history.context(place, reader, in_thread=bool(place.thread))
+        if is_addressed:  # strangers are looked up too: the owner is to know who asks to be let in
+            await self._people.learn([str(event.get("user") or ""), *mentioned(str(event.get("text") or ""))])
+            is_new = not reader.is_free(place) and not (place.thread and is_known)
+            if may_talk and is_new and not is_edit:
+                context = await self._history.context(place, reader, in_thread=bool(place.thread))
         message = reader.read(event, place, is_addressed=is_addressed, is_edit=is_edit, context=context)
         await self.receiver.receive(message)
         if is_edit:
             return
-        if is_addressed and message.thread_id:
+        if is_addressed and may_talk and message.thread_id:
             self._memory.takes_part(place.channel, message.thread_id, place.ts)
         self._memory.received(place.channel, place.ts, place.thread)
 
-    async def _is_addressed(self, event: Mapping[str, Any], place: Place) -> bool:
+    async def _is_addressed(self, event: Mapping[str, Any], place: Place, *, may_talk: bool) -> bool:
         reader = self._reader
         if place.is_direct or reader.is_mentioned(event):
             return True
@@ -305,7 +309,7 @@ class SlackAdapter(BaseAdapter):
             return False
         if reader.is_free(place):
             return True
-        if not place.thread or self._settings.threads_need_mention:
+        if not place.thread or self._settings.threads_need_mention or not may_talk:
             return False
         return await self._takes_part(place)
 
@@ -356,16 +360,27 @@ class SlackAdapter(BaseAdapter):
             press = ButtonPress(NAME, channel, ts, person, str(action.get("value") or ""), thread)
             text = await self.receiver.pressed(press)
             # Beside: Slack wants the acknowledgement soon.
-            telling = asyncio.create_task(self._tell(channel, thread, person.id, text or "Done."))
+            telling = asyncio.create_task(self._answer_press(press, text or "Done.", message))
             self._beside.add(telling)
             telling.add_done_callback(self._beside.discard)
 
-    async def _tell(self, channel: str, thread: str, user: str, text: str) -> None:
-        """Show something to one person only."""
-        with suppress(DeliveryError):
+    async def _answer_press(self, press: ButtonPress, reply: str, message: Mapping[str, Any]) -> None:
+        """Tell whoever pressed; a settled question loses its buttons and says how it ended."""
+        with suppress(DeliveryError):  # it is only for the eye
             await self._connected().call(
-                "chat.postEphemeral", channel=channel, user=user, thread_ts=thread, text=translated(text)
+                "chat.postEphemeral",
+                channel=press.chat_id,
+                user=press.sender.id,
+                thread_ts=press.thread_id,
+                text=translated(reply),
             )
+            if isinstance(reply, PressReply) and reply.is_over and press.message_id:
+                await self._connected().call(
+                    "chat.update",
+                    channel=press.chat_id,
+                    ts=press.message_id,
+                    **settled(message, f"→ {escape(reply)} (<@{press.sender.id}>)"),
+                )
 
     # What was missed.
 

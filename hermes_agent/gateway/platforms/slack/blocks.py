@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hermes_agent.core.platform import Button
@@ -40,6 +40,18 @@ def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str
         blocks.append({"type": "actions", "elements": [_button(each, n) for n, each in enumerate(buttons)]})
     # Beside blocks the text is what notifications show.
     return {"text": text.encode()[:MAX_EDIT_BYTES].decode(errors="ignore"), "blocks": blocks[:50]}
+
+
+def settled(message: Mapping[str, Any], verdict: str) -> dict[str, Any]:
+    """A message of ours without its buttons, with how the question was settled (mrkdwn)."""
+    kept = [
+        each
+        for each in message.get("blocks") or ()
+        if isinstance(each, dict) and each.get("type") == "section"
+    ]
+    line = {"type": "context", "elements": [{"type": "mrkdwn", "text": verdict}]}
+    text = str(message.get("text") or verdict).encode()[:MAX_EDIT_BYTES].decode(errors="ignore")
+    return {"text": text, "blocks": [*kept, line]}
 
 
 def _button(button: Button, number: int) -> dict[str, Any]:
