@@ -12,22 +12,16 @@ from collections.abc import Iterable
 def with_user(passwd: str, name: str, uid: int, gid: int, *, home: str, shell: str) -> str:
     """`/etc/passwd` with a user of these numbers."""
     entry = f"{name}:x:{uid}:{gid}:hermes-agent:{home}:{shell}"
-    lines = [line for line in passwd.splitlines() if line.split(":")[0] != name]
-    return _joined(_placed(lines, entry, uid))
+    return _placed(passwd.splitlines(), name, entry, uid)
 
 
 def with_group(group: str, name: str, gid: int, members: Iterable[str] = ()) -> str:
     """`/etc/group` with a group of this number; its members are kept."""
-    kept: list[str] = []
-    lines = []
-    for line in group.splitlines():
-        fields = line.split(":")
-        if fields[0] == name:
-            kept = fields[3].split(",") if len(fields) > 3 else []
-        else:
-            lines.append(line)
+    lines = group.splitlines()
+    own = next((line.split(":") for line in lines if line.split(":")[0] == name), [])
+    kept = own[3].split(",") if len(own) > 3 else []
     people = [person for person in dict.fromkeys([*kept, *members]) if person]
-    return _joined(_placed(lines, f"{name}:x:{gid}:{','.join(people)}", gid))
+    return _placed(lines, name, f"{name}:x:{gid}:{','.join(people)}", gid)
 
 
 def with_member(group: str, gid: int, user: str, *, name: str) -> str:
@@ -57,12 +51,19 @@ def with_shadow(shadow: str, name: str) -> str:
     return _joined([*shadow.splitlines(), f"{name}:*:19000:0:99999:7:::"])
 
 
-def _placed(lines: list[str], entry: str, number: int) -> list[str]:
-    for index, line in enumerate(lines):
+def _placed(lines: list[str], name: str, entry: str, number: int) -> str:
+    """Our entry where it was, but before anybody else of that number."""
+    others: list[str] = []
+    place = None
+    for line in lines:
         fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(number):
-            return [*lines[:index], entry, *lines[index:]]
-    return [*lines, entry]
+        is_ours = fields[0] == name
+        if place is None and (is_ours or (len(fields) > 2 and fields[2] == str(number))):
+            place = len(others)
+        if not is_ours:
+            others.append(line)
+    place = len(others) if place is None else place
+    return _joined([*others[:place], entry, *others[place:]])
 
 
 def _joined(lines: list[str]) -> str:

@@ -28,6 +28,17 @@ _USAGE = "usage: sudo [-nEHSis] [-u USER] [-g GROUP] [--] [NAME=VALUE ...] [COMM
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
+_LONG = {
+    "--background": "b",
+    "--login": "i",
+    "--non-interactive": "n",
+    "--preserve-env": "E",
+    "--set-home": "H",
+    "--shell": "s",
+    "--stdin": "S",
+}
+
+
 class SudoUsageError(ValueError):
     """What the command line of `sudo` lacks."""
 
@@ -82,15 +93,9 @@ def parse(words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any] | 
         elif word in {"-v", "-k", "-K", "--validate", "--reset-timestamp", "--remove-timestamp"}:
             if not pending:
                 return None
-        elif word in {"--non-interactive", "--set-home", "--stdin", "--login", "--shell"} or (
-            not word.startswith("--") and set(word[1:]) <= set("nEHSisb")
-        ):
-            letters = word[2] if word.startswith("--") else word[1:]
-            if set(letters) & set("is") and word not in {"--set-home", "--stdin"}:
-                shell = "login" if "i" in letters or word == "--login" else "shell"
-            keeps = keeps or (not word.startswith("--") and "E" in letters)
-        elif name == "--preserve-env":
-            keeps = True
+        elif (letters := _LONG.get(name) or word[1:]) and set(letters) <= set("nEHSisb"):
+            shell = "login" if "i" in letters else "shell" if "s" in letters else shell
+            keeps = keeps or "E" in letters
         else:
             raise SudoUsageError(f"{word} is not understood")
     variables = {}
