@@ -97,8 +97,10 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         questions=(
             Question("EMAIL_ADDRESS", "The agent's address", "hermes@example.org"),
             Question("EMAIL_PASSWORD", "Password"),
-            Question("EMAIL_IMAP_HOST", "IMAP server", "imap.example.org; port 993 unless EMAIL_IMAP_PORT"),
-            Question("EMAIL_SMTP_HOST", "SMTP server", "smtp.example.org; port 587 unless EMAIL_SMTP_PORT"),
+            Question("EMAIL_IMAP_HOST", "IMAP server", "imap.example.org"),
+            Question("EMAIL_IMAP_PORT", "Its port", "143 begins with STARTTLS.", "993", is_required=False),
+            Question("EMAIL_SMTP_HOST", "SMTP server", "smtp.example.org"),
+            Question("EMAIL_SMTP_PORT", "Its port", "465 is TLS from the start.", "587", is_required=False),
             Question(
                 "EMAIL_TRUSTED_AUTHSERV_IDS",
                 "Server that proves senders",

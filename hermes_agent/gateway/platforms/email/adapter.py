@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -28,7 +28,7 @@ from hermes_agent.core.platform import (
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.email.formatting import Letter, compose, message_id
-from hermes_agent.gateway.platforms.email.genuine import automatic_reason, judge
+from hermes_agent.gateway.platforms.email.genuine import automatic_reason, judge, stamped_by
 from hermes_agent.gateway.platforms.email.imap import ImapClosedError, ImapRefusedError
 from hermes_agent.gateway.platforms.email.mailbox import IDLE_SECONDS, Arrived, Mailbox, fetch_body
 from hermes_agent.gateway.platforms.email.mime import Mail, is_address, read_mail
@@ -47,6 +47,7 @@ NAME = "email"
 MAX_TEXT = 50_000
 _CACHED_BYTES = 60_000_000
 _PARALLEL_SENDS = 2
+_LOOKED_AT = 20
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> EmailAdapter:
@@ -102,14 +103,14 @@ class EmailAdapter(BaseAdapter):
         try:
             if not await receiver.load_cursor(NAME):
                 await receiver.save_cursor(NAME, self._mailbox.cursor.to_text())
+            if self._account.settings.sender_check == "strict" and not self._account.trusted:
+                await self._advise(self._mailbox)
+        except (ImapClosedError, ImapRefusedError) as error:
+            await self.stop()
+            raise NotReadyError(error.message, why=error.why) from error
         except BaseException:
             await self.stop()
             raise
-        if self._account.settings.sender_check == "strict" and not self._account.trusted:
-            _LOG.warning(
-                "email: no server is trusted to say who sent a mail, so none is taken; "
-                "see EMAIL_TRUSTED_AUTHSERV_IDS in docs/platforms/email.md"
-            )
         self.progressed()
 
     async def run(self) -> None:
@@ -188,12 +189,27 @@ class EmailAdapter(BaseAdapter):
             "address": self._account.address,
             "server": f"{own.imap_host}:{own.imap_port}",
             "receives_by": "IDLE" if self._mailbox is not None and self._mailbox.can_idle else "polling",
-            "ignored": f"{self._counts['automatic']} sent by machines, {self._counts['doubted']} not proven",
         }
+        if self._counts["automatic"]:
+            facts["ignored"] = f"{self._counts['automatic']} sent by machines"
+        if self._counts["doubted"]:
+            facts["not_proven"] = str(self._counts["doubted"])
         if self._doubted:
             sender, reason = next(reversed(self._doubted.items()))
             facts["last_not_proven"] = f"{sender}: {reason}"
         return facts
+
+    async def _advise(self, mailbox: Mailbox) -> None:
+        """No server is trusted yet: say what the mail that is there suggests."""
+        mails = [await asyncio.to_thread(read_mail, data) for data in await mailbox.recent(_LOOKED_AT)]
+        ids = Counter(name for mail in mails if (name := stamped_by(mail)))
+        if ids:
+            name, count = ids.most_common(1)[0]
+            checked = f"{count} of the last {len(mails)} were checked by {name!r}"
+            advice = f"{checked}: if that is your own mail server, set EMAIL_TRUSTED_AUTHSERV_IDS={name}"
+        else:
+            advice = "set EMAIL_TRUSTED_AUTHSERV_IDS; docs/platforms/email.md says how to find it"
+        _LOG.warning("email: no server is trusted to say who sent a mail, so none is taken; %s", advice)
 
     async def _look(self, mailbox: Mailbox) -> None:
         assert self.receiver is not None

@@ -73,6 +73,12 @@ def automatic_reason(mail: Mail, own_address: str) -> str:
     return ""
 
 
+def stamped_by(mail: Mail) -> str:
+    """Id of the topmost `Authentication-Results`; empty without one."""
+    value = mail.first("authentication-results")
+    return _parse(value)[0] if value else ""
+
+
 def judge(mail: Mail, trusted: Sequence[str]) -> Verdict:
     """Whether a trusted server has found the sender genuine.
 

@@ -15,6 +15,7 @@ from hermes_agent.gateway.platforms.email.tls import make_context
 _MARGIN_SECONDS = 2 * 86400
 _BEGINNING = 300_000
 """Bytes read of a mail that is too large: its headers, and most likely its text."""
+_HEADERS = 20_000
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN"})
 _PASSING_WORDS = ("too many", "temporar", "try again", "system error", "internal error")
@@ -127,6 +128,12 @@ class Mailbox:
         if self._again_since:
             self._again_since = 0.0
             self.cursor = replace(self.cursor, uid=max([self._newest, *uids]))
+
+    async def recent(self, count: int) -> list[bytes]:
+        """The beginnings of the newest mails. Raises `ImapClosedError`, `ImapRefusedError`."""
+        uids = (await self.connection.search("ALL"))[-count:]
+        found = [await self.connection.body(uid, limit=_HEADERS) for uid in uids]
+        return [data for data in found if data is not None]
 
     def handled(self, uid: int) -> bool:
         """A mail is stored; returns whether the cursor may be saved now."""
