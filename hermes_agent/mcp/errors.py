@@ -47,7 +47,7 @@ class McpAuthError(McpError):
             server,
             f"MCP server {server!r} wants you to sign in",
             why=why,
-            remedy=f"Type: hermes mcp login {server}",
+            remedy=f"Type: hermes mcp login {server}, or in a chat: /mcp login {server}",
         )
 
     def result(self) -> ToolResult:
