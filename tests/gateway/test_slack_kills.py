@@ -1,0 +1,50 @@
+"""Slack: the gateway is killed with SIGKILL again and again while people write."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("slack_sdk", reason="the extra slack is not installed")
+
+from slack_server import ALICE, APP_TOKEN, BOB, BOT_TOKEN, FREE, SlackServer
+from vendor_process import make_gateway
+from vendor_storm import QUEUEING, storm, tokens, unknown
+
+from hermes_agent.config.paths import Home
+
+KILLS = int(os.environ.get("HERMES_TEST_KILLS", "5"))
+
+
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_or_answered_twice_and_what_is_missing_is_called_unknown(home: Home) -> None:
+    with SlackServer() as server:
+        extra = {
+            "api_base": server.api_base,
+            "allowed_users": [ALICE, BOB],
+            "free_response_channels": [FREE],
+            "reply_in_thread": False,
+            "messages_per_second": 1000,
+        }
+        gateway = make_gateway(home, "slack", BOT_TOKEN, extra)
+        gateway.settings, gateway.env = QUEUEING, {"SLACK_APP_TOKEN": APP_TOKEN}
+        names = [server.direct(ALICE), server.direct(BOB), FREE]
+        for name in names:
+            server.messages.setdefault(name, [])
+        try:
+
+            def write(chat: int, text: str) -> None:
+                server.say(text, channel=names[chat], user=BOB if chat == 1 else ALICE)
+
+            said = storm(gateway, server, write, (0, 1, 2), lambda: server.opened, KILLS)
+            missing = unknown(gateway)
+            for chat, name in enumerate(names):
+                answered = tokens(server.texts(name))
+                assert max(Counter(answered).values(), default=1) == 1
+                assert answered == [token for token in said[chat] if token in answered]
+                assert set(said[chat]) - set(answered) <= missing
+            assert gateway.stop() == 0
+        finally:
+            gateway.end()
