@@ -67,6 +67,12 @@ class Access:
             return bool({person.id, f"{platform}:{person.id}"} & owners)
         return self.admit(platform, person).is_named
 
+    def is_listed_owner(self, platform: str, person: Person) -> bool:
+        """Whether `gateway.owners` or `memory.owners` names somebody: all conversations are open to them."""
+        name = f"{platform}:{person.id}"
+        owners = _ids(self._settings.gateway.owners)
+        return bool({person.id, name} & owners) or name in self._settings.memory.owners
+
     def offers_pairing(self, message: InboundMessage) -> bool:
         """Whether a stranger's message gets a code: direct messages only."""
         own = self._settings.platforms.get(message.platform)

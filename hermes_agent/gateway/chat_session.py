@@ -16,7 +16,7 @@ from hermes_agent.core.outbox import Outgoing
 from hermes_agent.core.platform import InboundMessage
 from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.context import GatewayContext
-from hermes_agent.gateway.keys import is_passing, policy_for, principal_of
+from hermes_agent.gateway.keys import account_of, is_passing, policy_for, principal_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class ChatSession:
     def _options(self, message: InboundMessage) -> SessionOptions:
         return SessionOptions(
             source=message.platform,
-            user_id=message.sender.id,
+            user_id=account_of(message, self.key),
             principal=principal_of(message, self.key),
         )
 

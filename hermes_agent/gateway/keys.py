@@ -50,6 +50,11 @@ def principal_of(message: InboundMessage, key: str) -> str:
     return f"{message.platform}:{message.sender.id}"
 
 
+def account_of(message: InboundMessage, key: str) -> str:
+    """The user id under which a conversation's sessions are stored."""
+    return principal_of(message, key).partition(":")[2]
+
+
 def own_message_id(name: str) -> str:
     """The id of a message that the gateway itself puts into a conversation; no platform has such ids."""
     return f"{_OWN}{name}"

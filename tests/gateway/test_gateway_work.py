@@ -411,6 +411,31 @@ def test_somebody_elses_conversation_cannot_be_resumed(gateway: Gateway, chat_se
     chat_server.wait_for_text("Title: Private", chat="c2")
     chat_server.say("/resume Private", sender="u1")
     chat_server.wait_for_text("No conversation of yours")
+    chat_server.say("token-2", sender="u1")
+    chat_server.wait_for_text("token-2")
+    chat_server.say("/title Open", sender="u1")
+    chat_server.wait_for_text("Title: Open")
+    chat_server.say("/new now", sender="u1")
+    chat_server.wait_for_text("🆕")
+    chat_server.say("/resume Open", sender="u2", chat="c2")
+    chat_server.wait_for_text("Going on with Open", chat="c2")
+
+
+def test_people_who_share_a_thread_share_its_sessions_and_its_memory_only(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.start()
+    thread: dict[str, Any] = {"chat": "g1", "chat_type": "group", "thread_id": "t1"}
+    chat_server.say("token-1 of mine", sender="u1")
+    chat_server.wait_for_text("token-1")
+    chat_server.say("token-2", sender="u1", **thread)
+    chat_server.wait_for_text("token-2", chat="g1")
+    chat_server.say("/new now", sender="u2", **thread)
+    chat_server.wait_for_text("🆕", chat="g1")
+    chat_server.say("/sessions", sender="u1", **thread)
+    listed = chat_server.wait_for_text("[Name of u1] token-2", chat="g1")
+    assert "token-1" not in listed
+    assert one(gateway.home.state_db, "SELECT count(*) FROM sessions WHERE user_id = 'chat:g1:t1'") == 2
 
 
 def test_the_chats_of_an_older_agent_go_on(gateway: Gateway, chat_server: LoopbackServer) -> None:

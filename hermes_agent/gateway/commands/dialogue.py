@@ -13,7 +13,7 @@ from hermes_agent.core.errors import UsageError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.commands.rights import Handler, is_owner
-from hermes_agent.gateway.keys import principal_of
+from hermes_agent.gateway.keys import account_of, is_shared, principal_of
 from hermes_agent.gateway.replies import Reply
 
 if TYPE_CHECKING:
@@ -48,13 +48,28 @@ async def _title(conversation: Conversation, entry: InboxEntry, command: SlashCo
     return Reply(await session_commands.title(session, command.argument))
 
 
+def _may_open(conversation: Conversation, entry: InboxEntry, record: SessionRecord) -> bool:
+    """Whether a stored session may be gone on with here.
+
+    One's own, and those of the conversation that several share; for owners also those of the terminal; all
+    of them for whom `gateway.owners` or `memory.owners` names.
+    """
+    message, access = entry.message, conversation.context.access
+    if access.is_listed_owner(message.platform, message.sender):
+        return True
+    if not record.user_id:
+        return access.is_owner(message.platform, message.sender)
+    own = {message.sender.id, account_of(message, conversation.key)}
+    return record.source == message.platform and record.user_id in own
+
+
 async def _own_sessions(conversation: Conversation, entry: InboxEntry) -> Sequence[SessionRecord]:
-    """Stored sessions this person may see: their own; the owner's are all."""
-    message = entry.message
+    """Stored sessions that can be listed here; where others read along, only those they took part in."""
     records = await conversation.context.ports.sessions.list(limit=200)
-    if conversation.context.access.is_owner(message.platform, message.sender):
-        return records
-    return [each for each in records if each.source == message.platform and each.user_id == message.sender.id]
+    if is_shared(entry.message, conversation.key):
+        account = account_of(entry.message, conversation.key)
+        return [each for each in records if (each.source, each.user_id) == (entry.message.platform, account)]
+    return [each for each in records if _may_open(conversation, entry, each)]
 
 
 async def _sessions(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
@@ -73,8 +88,11 @@ async def _resume(conversation: Conversation, entry: InboxEntry, command: SlashC
         listed = await _sessions(conversation, entry, command)
         return replace(listed, text=f"{listed.text}\n\n/resume ID or title goes on with one.")
     record = await conversation.context.ports.sessions.resolve(command.argument)
-    if record.id not in {each.id for each in await _own_sessions(conversation, entry)}:
-        raise UsageError(f"No conversation of yours is called {command.argument!r}")
+    if not _may_open(conversation, entry, record):
+        raise UsageError(
+            f"No conversation of yours is called {command.argument!r}",
+            remedy="Those of others are open to whom gateway.owners names.",
+        )
     session = await conversation.chat.take(record, entry.message)
     return Reply(f"Going on with {record.title or record.id} ({len(session.messages)} messages).")
 
