@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hermes_agent.core.errors import NotReadyError, SettingError
 
 _LOG = logging.getLogger(__name__)
 
-_BODY_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _BACKLOG = 256
 _TAKEN = frozenset({98, 48})
@@ -63,6 +63,48 @@ class _GoneError(Exception):
     pass
 
 
+class _Protocol(H11Protocol):
+    """HTTP for strangers: few connections, and none that dawdles over its headers."""
+
+    header_seconds = 20.0
+    max_connections = 200
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _watch(self) -> None:
+        """A request that has begun to come must have come within the time."""
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if not is_waiting and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        elif is_waiting and self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self.header_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
 class _Uvicorn(uvicorn.Server):
     """Leaves signals to the process."""
 
@@ -81,6 +123,8 @@ class Listener:
         name: For the log.
         max_bytes: Longer bodies get 413.
         admit: Looks at a request before its body is read; an answer refuses it.
+        header_seconds: How long the headers of a request may take.
+        body_seconds: How long its body may take.
     """
 
     def __init__(
@@ -92,6 +136,8 @@ class Listener:
         name: str,
         max_bytes: int = 1024 * 1024,
         admit: Callable[[str, str], Answer | None] = lambda _method, _path: None,
+        header_seconds: float = 20.0,
+        body_seconds: float = 30.0,
     ) -> None:
         self.name = name
         self.address = ""
@@ -101,6 +147,8 @@ class Listener:
         self._answer = answer
         self._admit = admit
         self._max_bytes = max_bytes
+        self._header_seconds = header_seconds
+        self._body_seconds = body_seconds
         self._server: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
@@ -123,7 +171,7 @@ class Listener:
             lifespan="off",
             ws="none",
             loop="asyncio",
-            http="h11",
+            http=type("Protocol", (_Protocol,), {"header_seconds": self._header_seconds}),
             server_header=False,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=3,
@@ -188,7 +236,7 @@ class Listener:
         answer = self._admit(method, path) or self._by_length(headers)
         if answer is None:
             try:
-                async with asyncio.timeout(_BODY_SECONDS):
+                async with asyncio.timeout(self._body_seconds):
                     body = await self._body(receive)
             except TimeoutError:
                 answer = Answer.error(408, "The request came too slowly")
