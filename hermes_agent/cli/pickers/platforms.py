@@ -119,9 +119,10 @@ def connected_line(plan: PlatformPlan, facts: Mapping[str, str]) -> str:
 
 def shown_lines(plan: PlatformPlan, error: HermesError) -> list[str]:
     """The lines of an error without the secrets that were just typed."""
-    redact: Callable[[str], str] = Redactor(
-        [*plan.config.secret_values(), *(value for value in plan.variables.values() if len(value) > 5)]
-    ).redact
+    typed = [
+        value for name, value in plan.variables.items() if len(value) > 5 and is_secret(Question(name, ""))
+    ]
+    redact: Callable[[str], str] = Redactor([*plan.config.secret_values(), *typed]).redact
     return [redact(line) for line in error.lines]
 
 
