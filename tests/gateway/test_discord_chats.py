@@ -173,6 +173,19 @@ def test_a_button_approves_for_whom_it_was_asked_only(gateway: VendorGateway, se
     server.wait_for(lambda: len(server.texts(FREE)) >= 3)
 
 
+def test_buttons_and_commands_work_in_threads(gateway: VendorGateway, server: DiscordServer) -> None:
+    gateway.model, gateway.settings = DEMO, {"thread_sessions_per_user": True}
+    gateway.extra["history_messages"] = 0
+    gateway.start()
+    asked = server.say("delete the folder hello", channel=GENERAL, mentions=(BOT,))
+    thread = int(asked["id"])
+    question = server.wait_for_text("May I run this?", channel=thread)
+    server.command("status", channel=thread)
+    server.wait_for_text("Now: working", channel=thread)
+    server.press(question, "Deny")
+    server.wait_for(lambda: "→ Not run. (Alice)" in question["content"])
+
+
 def test_a_streamed_answer_is_one_message_whose_final_text_stands_there_once(
     gateway: VendorGateway, server: DiscordServer
 ) -> None:

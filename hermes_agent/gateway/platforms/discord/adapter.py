@@ -111,8 +111,7 @@ class DiscordAdapter(BaseAdapter):
         """Log in, connect, wait until Discord says who we are."""
         self.receiver = receiver
         self._memory = Memory.load(await receiver.load_cursor(NAME))
-        if self._settings.api_base != API_BASE:
-            Route.BASE = self._settings.api_base.rstrip("/")
+        Route.BASE = self._settings.api_base.rstrip("/")  # discord.py has it in one place only
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # no voice channels here
         try:
             client = self._client = _make_client(self._take_event)
@@ -282,7 +281,7 @@ class DiscordAdapter(BaseAdapter):
                 return
             if self._reader.is_for_people(message):
                 context = ""
-                if self._wants_context(message, place):
+                if not is_edit and self._wants_context(message, place):
                     context = await self._history.before(message)
                 inbound = self._reader.read(message, place, is_edit=is_edit, context=context)
             else:

@@ -70,20 +70,22 @@ class Reader:
     def place(self, message: discord.Message) -> Place:
         """Where it was written."""
         channel = message.channel
-        if message.guild is None:
-            return Place(channel.id, is_direct=True)
+        guild = message.guild
+        if guild is None:
+            # A server that is not known yet is no direct chat: there only a mention counts.
+            return Place(channel.id, is_direct=getattr(channel, "guild_id", None) is None)
         if isinstance(channel, discord.Thread):
             return Place(
                 channel.parent_id,
                 channel.id,
                 is_own_thread=channel.owner_id == self.bot_id,
-                name=f"{message.guild.name} / {channel.name}",
+                name=f"{guild.name} / {channel.name}",
             )
         can_thread = isinstance(channel, discord.TextChannel)
         return Place(
             channel.id,
             can_thread=can_thread,
-            name=f"{message.guild.name} / #{getattr(channel, 'name', channel.id)}",
+            name=f"{guild.name} / #{getattr(channel, 'name', channel.id)}",
         )
 
     def is_free(self, place: Place) -> bool:
