@@ -34,10 +34,23 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
-    """A limit is reached. `text` says which and how, for people."""
+    """A limit is reached.
+
+    Attributes:
+        text: Which and how, for people.
+        key: The setting.
+        higher: A value of it that would let the run go on.
+    """
 
     scope: Scope
     text: str
+    key: str
+    higher: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do where nobody could be asked."""
+        return f"Raise the limit to go on: hermes config set {self.key} {self.higher}"
 
     def question(self) -> Question:
         """What the person is asked while the run pauses."""
@@ -128,10 +141,15 @@ class Budget:
                 return Exceeded(
                     scope,
                     f"The budget of {limit.tokens * factor:,} tokens for {name} is used up ({tokens:,}).",
+                    f"budgets.{scope}_tokens",
+                    f"{tokens + limit.tokens}",
                 )
             if limit.usd and cost >= limit.usd * factor:
                 return Exceeded(
-                    scope, f"The budget of ${limit.usd * factor:.2f} for {name} is used up (${cost:.2f})."
+                    scope,
+                    f"The budget of ${limit.usd * factor:.2f} for {name} is used up (${cost:.2f}).",
+                    f"budgets.{scope}_usd",
+                    f"{cost + limit.usd:.2f}",
                 )
         return None
 

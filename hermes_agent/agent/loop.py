@@ -236,6 +236,7 @@ class RunLoop:
             shorter = await session.compact(force=force)
         except CompactionFailed as failure:
             self._count_spent(failure.spent)
+            run.emit(Notice(f"The conversation was not shortened: {failure}", "warning"))
             run.emit(CompactionFinished(session.context_tokens, str(failure)))
             return False
         self._count_spent(shorter.spent)
@@ -258,13 +259,12 @@ class RunLoop:
         """Pause at a limit: a person may let the run go on; else it ends and can be taken up again later."""
         session = self._session
         while (exceeded := await session.budget.exceeded()) is not None:
-            run.emit(Notice(exceeded.text, "warning"))
             # A subagent ends here: its caller comes to the same limit, and asks.
             is_child = session.record.source == "subagent"
             answer = None if is_child else await run.ask(exceeded.question())
             if not says_go_on(answer):
-                remedy = "Say something to go on, or raise the limit: hermes config set budgets.…"
-                raise _Ended("budget_exhausted", error=(exceeded.text, remedy))
+                stopped = "It was stopped; say something to go on." if answer else exceeded.remedy
+                raise _Ended("budget_exhausted", error=(exceeded.text, stopped))
             session.budget.extend(exceeded.scope)
 
     async def _summarise(self, run: Run) -> None:

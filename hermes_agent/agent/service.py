@@ -382,7 +382,8 @@ class AgentService:
                 warnings.append(f"No persona: {': '.join(error.lines)}")
         if soul and (reason := find_orders(soul)) is not None:
             warnings.append(f"SOUL.md contains {reason}; it was used all the same because it is yours.")
-        rules = None if options.ignores_rules else await self._context_files(environment).load(environment.cwd)
+        files = self._context_files(environment)
+        rules = None if options.ignores_rules else await files.load(environment.cwd)
         if rules is not None and rules.warning:
             warnings.append(rules.warning)
         name = self.settings.display.personality

@@ -36,7 +36,9 @@ _LAST_ACTIVE: Final = (
 )
 _FIRST_WORDS: Final = (
     "(SELECT substr(m.content, 1, 2000) FROM messages m WHERE m.session_id = s.id AND m.role = 'user'"
-    " AND m.active IS NOT 0 ORDER BY m.timestamp, m.id LIMIT 1)"
+    # What stands for the older part of a conversation says nothing in a list.
+    " AND m.active IS NOT 0 AND m.content NOT LIKE '[CONTEXT COMPACTION%'"
+    " ORDER BY m.timestamp, m.id LIMIT 1)"
 )
 _SELECT: Final = f"SELECT {_COLUMNS}, {_LAST_ACTIVE}, {_FIRST_WORDS} FROM sessions s"  # noqa: S608
 

@@ -78,6 +78,7 @@ async def test_where_nobody_can_be_asked_the_run_ends(open_session: Any, store: 
     session = await opened(open_session, store, [*looks(6), "done"], session_tokens=300)
     finished = await session.start("go", is_interactive=False).result()
     assert finished.outcome == "budget_exhausted"
+    assert "hermes config set budgets.session_tokens " in finished.error[1]
 
 
 async def test_money_is_counted_by_the_price_of_the_model(open_session: Any, store: SqliteStore) -> None:

@@ -126,6 +126,7 @@ async def test_the_child_continues_under_the_next_title_and_the_parent_is_untouc
     assert stored == list(opened.session.messages)
     assert stored[-20:] == before[-20:]
     assert is_valid(stored)
+    assert "COMPACTION" not in (await store.get(opened.session.id)).preview
 
 
 async def test_old_results_are_reduced_before_anything_is_summarised() -> None:

@@ -11,6 +11,8 @@ from hermes_agent.cli.chat.wording import seconds, shown_output, tokens
 from hermes_agent.cli.output import write_all
 from hermes_agent.core.events import (
     ApprovalResolved,
+    CompactionFinished,
+    CompactionStarted,
     Notice,
     RunEvent,
     RunFinished,
@@ -80,7 +82,8 @@ def report_end(event: RunFinished) -> None:
         case "interrupted":
             to_stderr("Interrupted.")
         case "budget_exhausted":
-            to_stderr("The turn limit was reached before the work was done; --max-turns N raises it.")
+            limit = "The turn limit was reached before the work was done; --max-turns N raises it."
+            to_stderr("\n".join(event.error) or limit)
         case "truncated":
             to_stderr("The answer hit the model's output limit and is not complete.")
         case "completed":
@@ -118,6 +121,11 @@ class PlainRenderer:
             case Notice():
                 self._end_text()
                 to_stderr(event.text)
+            case CompactionStarted():
+                self._end_text()
+                to_stderr("Shortening the conversation …")
+            case CompactionFinished() if not event.error:
+                to_stderr(f"The conversation was shortened to about {event.tokens:,} tokens.")
             case RunFinished():
                 self._finish(event)
             case _:

@@ -329,9 +329,7 @@ class Transcript:
         self.note(words[event.decision] + reason, "warning" if event.decision == "deny" else "info")
 
     def _compacted(self, event: CompactionFinished) -> None:
-        if event.error:
-            self.note(f"The conversation was not shortened: {event.error}", "warning")
-        else:
+        if not event.error:  # a notice says why
             self.note(f"The conversation was shortened to {tokens(event.tokens)} tokens")
 
     def _finish(self, event: RunFinished) -> None:
@@ -344,7 +342,8 @@ class Transcript:
         elif event.outcome == "failed":
             self.note("\n".join(event.error) or "The run failed.", "error")
         elif event.outcome == "budget_exhausted":
-            self.note("The turn limit of this run is reached. Say `go on` to continue.", "warning")
+            limit = "\n".join(event.error) or "This run is at its turn limit. Say `go on` to continue."
+            self.note(limit, "warning")
         elif event.outcome == "truncated":
             self.note("The answer hit the model's output limit. Say `go on` to continue.", "warning")
         if self._view.shows_footer and event.outcome != "failed":
