@@ -22,6 +22,7 @@ from hermes_agent.app.sharing import ServingService, SharedModels
 from hermes_agent.app.web import web_ports
 from hermes_agent.config.editor_port import remember_rules
 from hermes_agent.config.environ import Environ
+from hermes_agent.config.extras import require_extra
 from hermes_agent.config.loader import LoadedConfig, load
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
@@ -43,6 +44,7 @@ from hermes_agent.tools.surfaces import toolset_names
 from hermes_agent.tools.toolsets import build_tools, select_tools
 
 if TYPE_CHECKING:
+    from hermes_agent.app.tracing import Tracing
     from hermes_agent.store.store import SqliteStore
 
 TOOLS_SECONDS = 30.0
@@ -66,6 +68,8 @@ class App:
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
         self._shared: SharedModels | None = None
+        self._tracing: Tracing | None = None
+        self._left_tracings: list[Tracing] = []
         self._own_tools: dict[tuple[object, ...], tuple[float, Sequence[Tool]]] = {}
         self.mcp = McpServers(self.home, lambda: self.config, lambda: self.redactor, self._sampling_model)
 
@@ -125,6 +129,8 @@ class App:
                 prompt_sections=self.learning.prompt_sections,
                 run_observers=(*self.learning.observers, *self._snapshots()),
             )
+            if self.settings.telemetry.traces:
+                ports = self._open_tracing().instrument(ports)
             if self._shared is None:
                 self._service = AgentService(self.settings, ports)
             else:
@@ -138,6 +144,18 @@ class App:
             return ()
         writer = load_late("hermes_agent.app.snapshots:SnapshotWriter")(self.home, self.store)
         return (writer.observe,)
+
+    def _open_tracing(self) -> Tracing:
+        if self._tracing is None:
+            require_extra(self.home, "otel", "telemetry.traces")
+            made: Tracing = load_late("hermes_agent.app.tracing:Tracing")(
+                self.settings.telemetry, self.environ.get, self._redact
+            )
+            self._tracing = made
+        return self._tracing
+
+    def _redact(self, text: str) -> str:
+        return self.redactor.redact(text)
 
     def serve(self) -> None:
         """From now on this process serves many people: their sessions share models and connections."""
@@ -295,6 +313,9 @@ class App:
         self.environ = config.environ
         self.redactor = Redactor(config.secret_values(), enabled=config.settings.security.redact_secrets)
         self._service = None
+        if self._tracing is not None:
+            self._left_tracings.append(self._tracing)
+            self._tracing = None
         self._own_tools.clear()
         if self._shared is not None:
             self._shared.forget()
@@ -315,6 +336,10 @@ class App:
         self._auxiliary.clear()
         if self._shared is not None:
             await self._shared.aclose()
+        for tracing in (*self._left_tracings, *([self._tracing] if self._tracing is not None else ())):
+            await tracing.aclose()
+        self._left_tracings.clear()
+        self._tracing = None
         if self._store is not None:
             store, self._store = self._store, None
             await store.aclose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from hermes_agent.config.managed import detect
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import MissingExtraError
+from hermes_agent.core.loading import load
 
 _DISTRIBUTION = "hermes-agent"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -45,9 +45,10 @@ def require_extra(home: Home, extra: str, what: str) -> None:
 
 def missing_distributions(extra: str) -> tuple[str, ...]:
     """Distributions of an extra that are not installed; empty too for an extra nobody knows."""
+    metadata = load("importlib.metadata")  # late: it is slow, and only needed for extras
     try:
-        requirements = importlib.metadata.requires(_DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
+        requirements = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
         return ()  # run from a source tree without metadata: the import will tell
     wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
     names = [
@@ -76,8 +77,9 @@ def remedy(home: Home, extra: str) -> str:
 
 
 def _is_installed(name: str) -> bool:
+    metadata = load("importlib.metadata")
     try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
         return False
     return True

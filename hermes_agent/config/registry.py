@@ -118,6 +118,7 @@ _KEYS = (
         logging="logging:LoggingSettings",
         plugins="plugins:PluginSettings",
         sessions="sessions:SessionSettings",
+        telemetry="telemetry:TelemetrySettings",
     ),
     *_fields("Services", "general:GeneralSettings", "hooks"),
 )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         VoiceSettings,
     )
     from hermes_agent.config.sections.streaming import StreamingSettings
+    from hermes_agent.config.sections.telemetry import TelemetrySettings
     from hermes_agent.config.sections.tools import TerminalSettings, ToolOutputSettings
     from hermes_agent.config.sections.web import WebSettings
 
@@ -122,6 +123,7 @@ class Settings:
     logging: LoggingSettings
     plugins: PluginSettings
     sessions: SessionSettings
+    telemetry: TelemetrySettings
     hooks: dict[str, Any]
 
     __slots__ = ("__dict__", "_data")
