@@ -99,7 +99,9 @@ def python_tree(store: Path) -> None:
 def make_store(store: Path) -> Path:
     """A store with an interpreter, packages `v1` and `v2` (stand-in gateways), `real`, and `tools`."""
     python_tree(store)
-    run = "export LD_LIBRARY_PATH=/nix/store/python/lib\nexec /nix/store/python/bin/python3"
+    _own_libraries(store)
+    loader = "/nix/store/libraries/ld.so --library-path /nix/store/libraries:/nix/store/python/lib"
+    run = f"exec {loader} /nix/store/python/bin/python3"
     for name in ("v1", "v2", "real"):
         place = store / f"{name}-hermes-agent" / "bin"
         place.mkdir(parents=True)
@@ -114,6 +116,23 @@ def make_store(store: Path) -> Path:
     _script(tools / "python3", run)
     _script(tools / "node", "echo v24.0.0 #")
     return store
+
+
+def _own_libraries(store: Path) -> None:
+    """The C library and what else the interpreter needs: packages of Nix bring them, too."""
+    target = store / "libraries"
+    target.mkdir()
+    modules = (store / "python/lib").glob("python3*/lib-dynload/*.so")
+    binaries = [str(path) for path in (*(store / "python/bin").iterdir(), *modules)]
+    listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+    for found in {
+        word for word in listed.split() if word.startswith("/") and ".so" in word and ":" not in word
+    }:
+        if found.startswith(str(store)):
+            continue
+        name = "ld.so" if Path(found).name.startswith("ld-") else Path(found).name
+        if not (target / name).exists():
+            shutil.copy2(os.path.realpath(found), target / name)
 
 
 def _script(path: Path, command: str) -> None:

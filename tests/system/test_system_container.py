@@ -6,10 +6,13 @@ is one that is there already. Nothing is pulled.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,7 +184,6 @@ def test_another_image_is_used_as_it_is(machine: Machine):
     machine.up()
     mark(machine)
     machine.running[-1].end()
-    machine.api.commit(machine.name, repository="hermes-test-other", tag=machine.name[-6:])
     made = machine.api.create_container("testbed/debian:trixie", ["sh", "-c", "echo other >/other"])["Id"]
     try:
         machine.api.start(made)
@@ -486,7 +488,9 @@ def test_a_state_directory_on_a_read_only_file_system_is_named(machine: Machine)
     if shutil.which("mount") is None:
         pytest.skip("there is no mount command")
     machine.state.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", machine.state], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"ro,uid={UID},gid={GID}", "tmpfs", machine.state], check=False
+    )
     if mounted.returncode:
         pytest.skip("nothing can be mounted here")
     try:
@@ -501,3 +505,104 @@ def test_a_plan_for_programs_is_json(machine: Machine):
     found = json.loads(machine.command("plan", "--json").stdout)
     assert found["action"] == "create"
     assert len(found["identity"]) == 64
+
+
+@pytest.fixture(scope="session")
+def bare_image() -> Iterator[str]:
+    """An image barer than Alpine's: busybox, and neither bash, useradd, sudo, Python nor a C library."""
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("there is no busybox here (Debian: busybox-static)")
+    api = open_engine("docker")
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tree:
+        for name in ("bin", "etc", "tmp", "home", "root", "usr/bin"):
+            place = tarfile.TarInfo(name)
+            place.type, place.mode = tarfile.DIRTYPE, 0o755
+            tree.addfile(place)
+        tree.add(os.path.realpath(program), "bin/busybox")
+        listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout
+        for applet in set(listed.split()) - {"busybox", "sudo"}:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tree.addfile(link)
+        files = {
+            "etc/passwd": "root:x:0:0:root:/root:/bin/ash\n",
+            "etc/group": "root:x:0:root\n",
+            "etc/shadow": "root:*::0:::::\n",
+        }
+        for name, text in files.items():
+            file = tarfile.TarInfo(name)
+            file.size, file.mode = len(text), 0o644
+            tree.addfile(file, io.BytesIO(text.encode()))
+    name = f"hermes-test-bare:{os.getpid()}"
+    api.import_image_from_data(data.getvalue(), repository="hermes-test-bare", tag=str(os.getpid()))
+    try:
+        api.inspect_image(name)
+        yield name
+    finally:
+        api.remove_image(name, force=True)
+        api.close()
+
+
+def test_an_image_with_hardly_anything_in_it_is_enough(machine: Machine, bare_image: str):
+    running = machine.up(image=bare_image)
+    facts = machine.facts()
+    assert (facts["uid"], facts["gid"], facts["umask"]) == (UID, GID, 0o007)
+    assert machine.exec("sh", "-c", "id -un; id -gn; echo $HOME; cd; pwd -P")[1] == (
+        "hermes\nhermes\n/home/hermes\n/data/home\n"
+    )
+    assert running.end() == 0
+    machine.up()
+
+
+def test_root_is_to_be_had_without_sudo_in_the_image(machine: Machine, bare_image: str):
+    machine.up(image=bare_image)
+    assert machine.exec("sudo", "-n", "id", "-u") == (0, "0\n")
+    assert machine.exec("sudo", "sh", "-c", "echo x >/installed; echo $HOME $SUDO_USER; exit 7") == (
+        7,
+        "/root hermes\n",
+    )
+    assert machine.exec("sudo", "A=b c", "sh", "-c", "echo $A; pwd")[1] == "b c\n/data/workspace\n"
+    assert machine.exec("sh", "-c", "echo piped | sudo cat; sudo false || echo $?")[1] == "piped\n1\n"
+    assert machine.exec("sudo", "not-there")[0] == 127
+    assert machine.exec("sh", "-c", "sudo -u hermes id -u; sudo -i pwd")[1] == f"{UID}\n/root\n"
+    assert machine.exec("sh", "-c", "sudo sleep 30 & sleep 0.7; kill $!; wait $!; echo $?")[1] == "143\n"
+    assert "sleep 30" not in machine.exec("ps")[1]
+    # Somebody else in the container may not.
+    assert machine.exec("sudo", "id", user="65534")[0] == 1
+    machine.running[-1].end()
+    machine.up(sudo=False)
+    assert machine.exec("test", "-e", "/installed")[0] == 0
+    assert machine.exec("test", "-e", "/usr/local/bin/sudo")[0] == 1
+
+
+def test_many_changes_do_not_run_out_of_layers(machine: Machine, bare_image: str):
+    from hermes_agent.deploy.container.engine import Engine
+
+    machine.up(image=bare_image)
+    machine.exec("sudo", "sh", "-c", "echo kept >/installed; ln -s x /link; chmod 4711 /installed")
+    machine.running[-1].end()
+    engine = Engine("docker", [Path("/var/run/docker.sock")])
+    name = engine.flatten(machine.inspect()["Id"], "hermes-test-flat", machine.name[-6:], {"a.b": "c d"})
+    try:
+        assert engine.layers(name) == 1
+        assert machine.api.inspect_image(name)["Config"]["Labels"] == {"a.b": "c d"}
+        assert engine.layers("hermes-test/none") == 0
+        made = machine.api.create_container(name, ["stat", "-c", "%a", "/installed"])["Id"]
+        machine.api.start(made)
+        machine.api.wait(made)
+        assert machine.api.logs(made) == b"4711\n"
+        machine.api.remove_container(made)
+    finally:
+        machine.api.remove_image(name, force=True)
+        engine.close()
+
+
+def test_a_file_of_a_mount_in_the_home_belongs_to_the_user(machine: Machine):
+    shared = machine.directory / "shared"
+    shared.mkdir()
+    machine.up(extra_volumes=[f"{shared}:/home/hermes/deep/shared"])
+    assert machine.exec("sh", "-c", "stat -c %U ~/deep; ls -d ~/deep/shared")[1].split()[0] == "hermes"
+    mounts = {mount["Destination"]: mount["Source"] for mount in machine.inspect()["Mounts"]}
+    assert mounts["/data/home/deep/shared"] == str(shared)

@@ -18,6 +18,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 _PATH = "/run/hermes-agent-sudo"
@@ -110,15 +111,15 @@ def parse(words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any] | 
 
 def serve(uid: int, name: str) -> NoReturn:
     """Listen, and run what the user of this number asks for."""
-    with suppress(FileNotFoundError):
-        os.unlink(_PATH)  # noqa: PTH108 - a socket
+    Path(_PATH).parent.mkdir(mode=0o755, exist_ok=True)
+    Path(_PATH).unlink(missing_ok=True)
     for number in (*_FORWARDED, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ones below
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(_PATH)
     os.chown(_PATH, uid, 0)
-    os.chmod(_PATH, 0o600)  # noqa: PTH101 - a socket
+    Path(_PATH).chmod(0o600)
     listening.listen(64)
     while True:
         asking, _ = listening.accept()
