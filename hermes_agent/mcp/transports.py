@@ -6,7 +6,7 @@ server's origin, and nothing is sent to any other address (the SDK and `sse` see
 
 from __future__ import annotations
 
-import ssl
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from hermes_agent.mcp.errors import McpUnavailableError
 from hermes_agent.mcp.ports import McpPorts, ServerAuth
 from hermes_agent.mcp.sse import open_sse
 from hermes_agent.mcp.stdio import Program, ServerProcess, open_stdio, server_environment
+from hermes_agent.mcp.tls import make_context
 from hermes_agent.mcp.wire import MAX_MESSAGE_BYTES
 
 SECONDS_BETWEEN_BYTES = 300.0
@@ -104,7 +105,7 @@ async def open_link(
             yield Link(*streams, refusal, process)
         return
 
-    async with _http_client(name, settings, auth, refusal) as client:
+    async with await _http_client(name, settings, auth, refusal) as client:
         if transport == "sse":
             async with open_sse(name, settings.url, client) as sse_streams:
                 yield Link(*sse_streams, refusal)
@@ -115,7 +116,7 @@ async def open_link(
             yield Link(*http_streams, refusal)
 
 
-def _http_client(
+async def _http_client(
     name: str, settings: McpServerSettings, auth: ServerAuth | None, refusal: Refusal
 ) -> httpx2.AsyncClient:
     async def note(response: httpx2.Response) -> None:
@@ -126,30 +127,19 @@ def _http_client(
 
     http_auth = cast("httpx2.Auth | None", auth.http_auth() if auth is not None else None)
     try:
+        # Also for plain HTTP: a redirect may lead to the same host with TLS.
+        verify = await asyncio.to_thread(make_context, settings)
         return httpx2.AsyncClient(
             headers=_texts(settings.headers),
             auth=http_auth,
-            verify=_tls(settings),
+            verify=verify,
             timeout=httpx2.Timeout(min(30.0, settings.connect_timeout), read=SECONDS_BETWEEN_BYTES),
             event_hooks={"response": [note]},
         )
-    except (OSError, ValueError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:
         raise McpUnavailableError(
             name, f"MCP server {name!r}: its TLS settings cannot be used", why=str(error)
         ) from error
-
-
-def _tls(settings: McpServerSettings) -> ssl.SSLContext | bool:
-    if settings.ssl_verify and not settings.client_cert:
-        return True
-    context = ssl.create_default_context()
-    if not settings.ssl_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.client_cert:
-        key = Path(settings.client_key).expanduser() if settings.client_key else None
-        context.load_cert_chain(Path(settings.client_cert).expanduser(), key)
-    return context
 
 
 def _directory(text: str) -> str:

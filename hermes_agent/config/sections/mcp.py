@@ -118,6 +118,8 @@ class McpServerSettings(Section):
     """Its tools may run beside each other."""
     ssl_verify: bool = True
     """Check the server's certificate."""
+    ca_cert: str = ""
+    """File of authorities that are trusted besides the usual ones."""
     client_cert: str = ""
     """Client certificate file."""
     client_key: str = ""

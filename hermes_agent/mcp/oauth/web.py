@@ -15,8 +15,6 @@ import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,6 +24,7 @@ import httpx2
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.mcp.oauth.errors import OAuthFlowError, OAuthUnavailableError
 from hermes_agent.mcp.oauth.files import origin
+from hermes_agent.mcp.tls import make_context
 
 MAX_BYTES = 1_000_000
 TIMEOUT_SECONDS = 20.0
@@ -294,29 +293,13 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
         return known
 
     def _tls(self, *, is_own: bool) -> ssl.SSLContext:
-        """TLS settings are the server's; for other hosts only the client certificate, if it was asked for."""
-        settings = self._settings
-        wants_certificate = settings.oauth.token_endpoint_auth_method.endswith("tls_client_auth")
-        is_lax = is_own and not settings.ssl_verify
-        if not is_lax and not (settings.client_cert and (is_own or wants_certificate)):
-            return _default_tls()
-        context = ssl.create_default_context()
-        if is_lax:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if settings.client_cert:
-            key = Path(settings.client_key).expanduser() if settings.client_key else None
-            context.load_cert_chain(Path(settings.client_cert).expanduser(), key)
-        return context
+        """TLS settings are the server's; other hosts see its client certificate only if it was asked for."""
+        wants_certificate = self._settings.oauth.token_endpoint_auth_method.endswith("tls_client_auth")
+        return make_context(self._settings, is_own=is_own, with_certificate=is_own or wants_certificate)
 
     async def aclose(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
-
-
-@cache
-def _default_tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _proxy_for(scheme: str, host: str) -> str:
