@@ -176,6 +176,11 @@ class Delivery:
                 return entry
             await waiter
 
+    @property
+    def max_parts(self) -> int:
+        """A text of more parts is sent as a file."""
+        return self._max_parts
+
     def pace(self, address: ChatAddress, platform: Platform) -> Pace:
         """The pace of a chat; edits and live messages take from it too."""
         key = (address.platform, address.chat_id)

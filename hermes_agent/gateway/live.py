@@ -100,7 +100,8 @@ class LiveMessage:
         limit = self._platform.capabilities.max_text - len(self._cursor) - 2
         parts = split_text(self._text, limit, self._platform.measure)
         pace = self._delivery.pace(self._message.address, self._platform)
-        for index, text in enumerate(parts):
+        # What goes beyond comes as a file in the end.
+        for index, text in enumerate(parts[: self._delivery.max_parts]):
             if index < len(self._shown) and self._shown[index] == text:
                 continue
             if not pace.try_take():

@@ -211,6 +211,21 @@ def test_a_streamed_answer_is_one_message_that_grows(
     assert ("b", "Bold") in shown.entities
 
 
+def test_a_very_long_streamed_answer_becomes_a_few_messages_and_a_file(
+    bot: TelegramGateway, telegram: TelegramServer, model_server: Any
+) -> None:
+    answer = "".join(f"Line {number} of a **very** long answer.\n\n" for number in range(1500))
+    model = model_server([{"text": answer, "chunk_size": 4000, "chunk_delay_seconds": 0.05}])
+    scripted(bot, model.base_url, streaming={"enabled": True, "edit_interval": 0.1})
+    bot.start()
+    telegram.say("go")
+    telegram.wait_for(lambda: any(each.file for each in telegram.sent), timeout=40)
+    *texts, document = telegram.sent
+    assert 1 <= len(texts) <= 5
+    assert document.file == ("answer.md", answer.strip().encode())
+    assert not any("▉" in each.text for each in telegram.sent)
+
+
 def test_what_telegram_cannot_parse_is_sent_as_it_was_written(
     bot: TelegramGateway, telegram: TelegramServer
 ) -> None:
