@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +185,31 @@ async def test_a_place_without_python_says_so(bench: Bench) -> None:
     await bench.shell("for name in $(ls /usr/bin/python3*); do mv $name /tmp/; done")
     with pytest.raises(ToolError, match="no python3 in the docker environment"):
         await bench.run("print(1)")
+
+
+def test_a_fork_bomb_of_an_ordinary_user_meets_a_limit() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody who has nothing else running")
+    bomb = "import os, time\nfor _ in range(3000):\n"
+    bomb += "    if os.fork() == 0:\n        time.sleep(20)\n        os._exit(0)"
+    runner = (Path(__file__).parents[2] / "hermes_agent/tools/code_runner.py").read_bytes()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        errors = Path(folder) / "err"
+        process = subprocess.Popen(
+            ["/usr/bin/python3", "-I", "-S", "-", str(errors), "5000", "/usr/bin/python3", "-c", bomb],
+            stdin=subprocess.PIPE,
+            user=60_123,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            process.communicate(runner, timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == 1
+        assert "Resource temporarily unavailable" in errors.read_text()
 
 
 def test_the_helpers_run_in_an_old_python() -> None:
