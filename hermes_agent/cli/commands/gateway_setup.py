@@ -210,11 +210,10 @@ def _set_up(config: LoadedConfig, entry: PlatformEntry, given: Given) -> None:
             click.echo(connected_line(plan, trial(plan)))
         except HermesError as error:
             message, *rest = shown_lines(plan, error)
-            raise type(error)(
-                f"{message}; nothing was changed",
-                why=rest[0] if rest else None,
-                remedy=rest[1] if len(rest) > 1 else "--no-test saves it without trying.",
-            ) from error
+            error.message = f"{message}; nothing was changed"  # of its own class, whatever that takes
+            error.why = rest[0] if rest else None
+            error.remedy = rest[1] if len(rest) > 1 else "--no-test saves it without trying."
+            raise
     plan.switch_on()
     plan.apply()
     for label, text in plan.summary():

@@ -95,16 +95,18 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         extra="email",
         help="Give the agent a mailbox of its own. Many providers want a password for apps instead of yours.",
         questions=(
-            Question("EMAIL_ADDRESS", "The agent's address", "hermes@example.org"),
+            Question(
+                "EMAIL_ADDRESS", "The agent's address", "A mailbox of its own, such as hermes@example.org."
+            ),
             Question("EMAIL_PASSWORD", "Password"),
-            Question("EMAIL_IMAP_HOST", "IMAP server", "imap.example.org"),
+            Question("EMAIL_IMAP_HOST", "IMAP server", "Such as imap.example.org."),
             Question("EMAIL_IMAP_PORT", "Its port", "143 begins with STARTTLS.", "993", is_required=False),
-            Question("EMAIL_SMTP_HOST", "SMTP server", "smtp.example.org"),
+            Question("EMAIL_SMTP_HOST", "SMTP server", "Such as smtp.example.org."),
             Question("EMAIL_SMTP_PORT", "Its port", "465 is TLS from the start.", "587", is_required=False),
             Question(
                 "EMAIL_TRUSTED_AUTHSERV_IDS",
                 "Server that proves senders",
-                "Authentication-Results of your mail begin with it; Enter for Gmail, Fastmail, iCloud, Yahoo",
+                "Authentication-Results of your mail begin with it. Enter if you do not know it.",
                 is_required=False,
             ),
         ),
@@ -148,15 +150,17 @@ PLATFORMS: tuple[PlatformEntry, ...] = (
         extra="matrix",
         help="Register an account for the agent on your home server.",
         questions=(
-            Question("MATRIX_HOMESERVER", "Home server", "https://matrix.example.org"),
-            Question("MATRIX_USER_ID", "The agent's user id", "@hermes:example.org"),
+            Question("MATRIX_HOMESERVER", "Home server", "Such as https://matrix.example.org."),
+            Question("MATRIX_USER_ID", "The agent's user id", "Such as @hermes:example.org."),
             Question(
                 "MATRIX_PASSWORD",
                 "Password",
-                "It is used once; or Enter, and MATRIX_ACCESS_TOKEN next",
+                "Or Enter, and an access token next.",
                 is_required=False,
             ),
-            Question("MATRIX_ACCESS_TOKEN", "Access token", "Only without a password", is_required=False),
+            Question(
+                "MATRIX_ACCESS_TOKEN", "Access token", "Only needed without a password.", is_required=False
+            ),
         ),
         user_id_help="Your user id, @you:example.org: Element shows it under Settings.",
     ),

@@ -35,6 +35,8 @@ from hermes_agent.gateway.platforms.matrix.events import Json
 from hermes_agent.gateway.platforms.matrix.settings import MatrixAccount
 
 _LOG = logging.getLogger(__name__)
+# It tells on standard error what we tell in our own words.
+logging.getLogger("nio").setLevel(logging.CRITICAL)
 
 SYNC_SECONDS = 30.0
 _REQUEST_SECONDS = 60.0
@@ -141,6 +143,11 @@ class MatrixConnection:
             AuthFailedError: The credential is refused.
         """
         await asyncio.to_thread(self._directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await self._resume_or_sign_in()
+        for path in self._directory.glob("*.db"):
+            path.chmod(0o600)  # the keys of encrypted rooms
+
+    async def _resume_or_sign_in(self) -> None:
         if self._account.token:
             await self._resume(self._account.token, "")
             return
@@ -361,6 +368,12 @@ class MatrixConnection:
                     f"The home server refuses the password of {self._account.user_id}",
                     why=error.why,
                     remedy="Check MATRIX_HOMESERVER, MATRIX_USER_ID and MATRIX_PASSWORD.",
+                ) from error
+            if not error.code:
+                raise NotReadyError(
+                    f"{self._account.homeserver} does not answer like a Matrix home server",
+                    why=error.why,
+                    remedy="Check MATRIX_HOMESERVER; it may differ from what user ids end with.",
                 ) from error
             raise
         session = {
