@@ -285,6 +285,7 @@ class RunLoop:
                 raise _Ended("truncated", error=("The model's tool calls kept hitting its output limit.",))
             return
         results = await session.tool_runner.run_batch(reply.tool_calls, run)
+        self._count_spent(await session.book_tools())
         stop_reason = None
         finished: list[Message] = []
         for call, result in zip(reply.tool_calls, results, strict=True):

@@ -36,7 +36,7 @@ from hermes_agent.core.messages import (
     UserMessage,
     unanswered_tool_calls,
 )
-from hermes_agent.core.model import Model, ReasoningEffort, ToolDefinition, Usage
+from hermes_agent.core.model import Model, ModelInfo, ReasoningEffort, ToolDefinition, Usage
 from hermes_agent.core.session import DraftKind, SessionRecord, SessionStore
 from hermes_agent.core.tool import SessionScope, Tool
 
@@ -126,6 +126,8 @@ class Session:
             principal=parts.principal,
             history=lambda: self._messages,
         )
+        self._spent: list[tuple[Usage, ModelInfo]] = []
+        self.scope.spend = lambda usage, info: self._spent.append((usage, info))
         self.tool_runner = ToolRunner(parts.tools, self.scope, parts.gate, notify=self.notify)
         self.subagents: Subagents | None = None
         """Who does parts of the job; None if nobody may."""
@@ -467,6 +469,12 @@ class Session:
         self.context_tokens = 0
         self._counted_messages = 0
         return shorter
+
+    async def book_tools(self) -> Spent:
+        """Count what tools used of other models since the last time, and say what it was."""
+        spent, self._spent[:] = tuple(self._spent), []
+        await self._book_spent(spent)
+        return spent
 
     async def _book_spent(self, spent: Spent) -> None:
         """Count what was used for this conversation beside it."""

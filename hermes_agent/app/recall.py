@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from hermes_agent.core.errors import ModelResponseError
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
-from hermes_agent.core.model import Model, ModelReply, ModelRequest
-from hermes_agent.core.recall import Recollection, may_read
+from hermes_agent.core.model import Model, ModelReply, ModelRequest, Spend
+from hermes_agent.core.recall import Recollection, may_read, nobody_pays
 from hermes_agent.core.session import SearchHit, SessionRecord, SessionStore, StoredMessage
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class StoredSessionSummaries:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def summarise(self, query: str, *, principal: str, session_id: str = "") -> Recollection | None:
+    async def summarise(
+        self, query: str, *, principal: str, session_id: str = "", spend: Spend = nobody_pays
+    ) -> Recollection | None:
         """What conversations say about this. Raises `ModelError` and `StoreError`."""
         store = await self._app.store()
         hits = await _search(store, query, session_id)
@@ -56,7 +58,7 @@ class StoredSessionSummaries:
         model = self._app.auxiliary_model("session_search")
         room = min(int(model.info.context_window * WINDOW_SHARE) * CHARS_PER_TOKEN, MAX_CHARS)
         excerpts = [await _excerpt(store, record, matches, room // len(chosen)) for record, matches in chosen]
-        answer = await _ask(model, f"Looked for: {query}\n\n" + "\n\n".join(excerpts))
+        answer = await _ask(model, f"Looked for: {query}\n\n" + "\n\n".join(excerpts), spend)
         sources = tuple(record for record, _ in chosen)
         return Recollection(_checked(answer, sources), sources, is_partial=len(found) > len(chosen))
 
@@ -99,10 +101,11 @@ def _line(message: Message) -> str:
     return f"{who}: {text[:MESSAGE_CHARS]}" if text else ""
 
 
-async def _ask(model: Model, question: str) -> str:
+async def _ask(model: Model, question: str, spend: Spend) -> str:
     request = ModelRequest(PROMPT, [UserMessage.of(question)], max_output_tokens=ANSWER_TOKENS)
     async for event in model.stream(request):
         if isinstance(event, ModelReply):
+            spend(event.usage, event.info)
             if event.message.text.strip() and event.message.finish_reason in ("stop", "length"):
                 return event.message.text.strip()
             break

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from hermes_agent.core.egress import EgressPolicy, parse_networks
 from hermes_agent.core.errors import ModelResponseError
 from hermes_agent.core.messages import UserMessage
-from hermes_agent.core.model import Model, ModelReply, ModelRequest
+from hermes_agent.core.model import Model, ModelReply, ModelRequest, Spend
 from hermes_agent.core.web import WebPorts
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class PageSummaries:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def summarise(self, url: str, text: str) -> str:
+    async def summarise(self, url: str, text: str, spend: Spend) -> str:
         """A shorter text. Raises `ModelError`."""
         model = self._app.auxiliary_model("web_extract")
         window = model.info.context_window
         room = max(int(window * WINDOW_SHARE), 1_000) * CHARS_PER_TOKEN
         pieces = [text[start : start + room] for start in range(0, len(text), room)][:MAX_PIECES]
         parts = [
-            await self._ask(model, url, piece, f"{number} of {len(pieces)}")
+            await self._ask(model, url, piece, f"{number} of {len(pieces)}", spend)
             for number, piece in enumerate(pieces, 1)
         ]
         read = sum(map(len, pieces))
@@ -65,11 +65,12 @@ class PageSummaries:
             parts.append(f"[Only the first {read:,} of {len(text):,} characters were read.]")
         return "\n\n".join(parts)
 
-    async def _ask(self, model: Model, url: str, piece: str, number: str) -> str:
+    async def _ask(self, model: Model, url: str, piece: str, number: str, spend: Spend) -> str:
         question = f'<page url="{url}" part="{number}">\n{piece}\n</page>'
         request = ModelRequest(PROMPT, [UserMessage.of(question)], max_output_tokens=2 * SUMMARY_TOKENS)
         async for event in model.stream(request):
             if isinstance(event, ModelReply):
+                spend(event.usage, event.info)
                 if event.message.text.strip() and event.message.finish_reason in ("stop", "length"):
                     return event.message.text.strip()
                 raise ModelResponseError(f"{model.info.label} gave no summary")

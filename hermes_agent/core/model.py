@@ -6,7 +6,7 @@ credential rotation) is a `Model` that wraps another one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -143,6 +143,9 @@ class ModelReply:
     usage: Usage
     info: ModelInfo
 
+
+Spend: TypeAlias = Callable[[Usage, ModelInfo], None]
+"""Told what a request beside the conversation used, so that the conversation pays for it."""
 
 ModelEvent: TypeAlias = TextChunk | ReasoningChunk | ToolCallChunk | ReplyRestarted | ModelReply
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from hermes_agent.core.model import ModelInfo, Spend, Usage
 from hermes_agent.core.session import SessionRecord
 
 
@@ -31,16 +32,23 @@ class Recollection:
         )
 
 
+def nobody_pays(_usage: Usage, _info: ModelInfo) -> None:
+    """Where there is no conversation: on the command line."""
+
+
 class SessionSummaries(Protocol):
     """Reads stored conversations for somebody and says what they hold."""
 
-    async def summarise(self, query: str, *, principal: str, session_id: str = "") -> Recollection | None:
+    async def summarise(
+        self, query: str, *, principal: str, session_id: str = "", spend: Spend = nobody_pays
+    ) -> Recollection | None:
         """What conversations say about this; None if no message matches.
 
         Args:
             query: Words, as for a search.
             principal: Only sessions that this one may read.
             session_id: Only this session.
+            spend: Who pays.
 
         Raises:
             ModelError: The model that summarises failed.

@@ -14,7 +14,7 @@ from hermes_agent.core.approvals import Question, Verdict
 from hermes_agent.core.environment import BackgroundProcess, Environment, OutputSink
 from hermes_agent.core.errors import ToolError
 from hermes_agent.core.messages import ImagePart, Message
-from hermes_agent.core.model import ToolDefinition
+from hermes_agent.core.model import Spend, ToolDefinition
 
 StateT = TypeVar("StateT")
 
@@ -52,6 +52,8 @@ class SessionScope:
         self.principal = principal
         self.on_process: Callable[[BackgroundProcess], OutputSink | None] | None = None
         """Told of each background process; what it gives gets the process's output."""
+        self.spend: Spend = lambda _usage, _info: None
+        """Told what tools use of other models."""
         self._history = history
         self._state: dict[type[Any], Any] = {}
         self._processes: list[BackgroundProcess] = []

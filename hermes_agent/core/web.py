@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from hermes_agent.core.egress import EgressPolicy
+from hermes_agent.core.model import Spend
 
-Summarise = Callable[[str, str], Awaitable[str]]
-"""(address, text) to a shorter text; raises `ModelError`."""
+Summarise = Callable[[str, str, Spend], Awaitable[str]]
+"""(address, text, who pays) to a shorter text; raises `ModelError`."""
 
 
 @dataclass(frozen=True, slots=True)

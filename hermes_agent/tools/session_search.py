@@ -10,7 +10,7 @@ from hermes_agent.core.errors import ModelError, StoreError, ToolArgumentsError,
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage
 from hermes_agent.core.recall import SessionSummaries, may_read
 from hermes_agent.core.session import SearchHit, SessionRecord, SessionStore, StoredMessage
-from hermes_agent.core.tool import Tool, ToolContext, ToolResult
+from hermes_agent.core.tool import SessionScope, Tool, ToolContext, ToolResult
 from hermes_agent.tools.function import Arguments, tool
 from hermes_agent.tools.setup import ToolSetup
 
@@ -46,7 +46,7 @@ def make(store: SessionStore, summaries: SessionSummaries | None = None) -> Tool
         if not 1 <= limit <= MAX_LIMIT:
             raise ToolArgumentsError(f"limit: 1 to {MAX_LIMIT}")
         if summarize and query.strip() and summaries is not None:
-            return await _summarise(store, summaries, query, session_id, limit, principal)
+            return await _summarise(store, summaries, query, session_id, limit, context.session)
         if query.strip():
             return await _search(store, query, session_id or None, limit, principal)
         if session_id:
@@ -86,11 +86,12 @@ async def _summarise(
     query: str,
     session_id: str,
     limit: int,
-    principal: str,
+    scope: SessionScope,
 ) -> ToolResult:
+    principal = scope.principal
     within = (await _readable(store, session_id, principal)).id if session_id else ""
     try:
-        found = await summaries.summarise(query, principal=principal, session_id=within)
+        found = await summaries.summarise(query, principal=principal, session_id=within, spend=scope.spend)
     except ModelError as error:
         plain = await _search(store, query, session_id or None, limit, principal)
         return ToolResult(

@@ -57,6 +57,25 @@ async def test_a_run_pauses_at_its_limit_and_goes_on_when_a_person_says_so(
     assert "Budget of the session: 500 tokens" in usage_text(session)
 
 
+async def test_what_tools_use_of_other_models_is_counted(open_session: Any, store: SqliteStore) -> None:
+    @tool()
+    async def think(*, context: ToolContext) -> ToolResult:
+        """Ask another model."""
+        context.session.spend(Usage(input_tokens=5_000, requests=1), ModelInfo("other", "small", "test"))
+        return ToolResult("thought")
+
+    script = [{"tool_calls": [{"name": "think", "arguments": {}}]}, "done"]
+    session: Session = (await open_session(script, tools=[think])).session
+    session.budget = Budget.of(BudgetSettings(session_tokens=4_000), "cli", session.usage, store)
+    run = session.start("go")
+    async for event in run:
+        if isinstance(event, QuestionAsked):
+            run.answer(event.question.id, "Go on")
+    finished = await run.result()
+    assert finished.outcome == "completed" and finished.usage.input_tokens > 5_000
+    assert (await store.get(session.id)).usage.input_tokens == finished.usage.input_tokens
+
+
 async def test_a_run_that_is_stopped_there_can_be_taken_up_again(
     open_session: Any, store: SqliteStore
 ) -> None:

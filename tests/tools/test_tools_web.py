@@ -14,6 +14,7 @@ from web_site import Reply, Site, site
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.egress import EgressPolicy, parse_networks
 from hermes_agent.core.errors import HermesError, ModelServerError, ToolArgumentsError
+from hermes_agent.core.model import ModelInfo, Spend, Usage
 from hermes_agent.core.services import ToolServices
 from hermes_agent.core.tool import ToolResult
 from hermes_agent.core.web import Summarise, WebPorts
@@ -88,17 +89,20 @@ async def test_a_page_cannot_end_its_own_frame(bench: Any) -> None:
 async def test_a_long_page_is_summarised_and_a_failing_summary_leaves_it(bench: Any) -> None:
     asked: list[tuple[str, int]] = []
 
-    async def short(url: str, text: str) -> str:
+    async def short(url: str, text: str, spend: Spend) -> str:
+        spend(Usage(input_tokens=7), ModelInfo("test", "small", "test"))
         asked.append((url, len(text)))
         return "It is about Mars."
 
-    async def broken(_url: str, _text: str) -> str:
+    async def broken(_url: str, _text: str, _spend: Spend) -> str:
         raise ModelServerError("the model is down")
 
-    async def longer(_url: str, text: str) -> str:
+    async def longer(_url: str, text: str, _spend: Spend) -> str:
         return text * 2
 
     page = Reply(b"word " * 2_000, headers={"Content-Type": "text/plain"})
+    paid: list[int] = []
+    bench.scope.spend = lambda usage, _info: paid.append(usage.input_tokens)
     with site({"/": page}) as server:
         found = await opened(bench, summarise=short).call("web_extract", urls=[server.url])
         assert "It is about Mars." in found.text
@@ -109,7 +113,7 @@ async def test_a_long_page_is_summarised_and_a_failing_summary_leaves_it(bench: 
         found = await opened(bench, summarise=longer).call("web_extract", urls=[server.url])
         assert "word word" in found.text
         assert len(found.text) < 11_000
-    assert asked == [(server.url, 10_000)]
+    assert asked == [(server.url, 10_000)] and paid == [7]
 
 
 async def test_a_page_over_the_limit_is_refused_whatever_its_size(bench: Any) -> None:

@@ -11,6 +11,7 @@ from hermes_agent.config.settings import Settings
 from hermes_agent.core.egress import EgressError, Fetcher, origin
 from hermes_agent.core.errors import HermesError, ModelError, ToolArgumentsError
 from hermes_agent.core.loading import load
+from hermes_agent.core.model import Spend
 from hermes_agent.core.tool import Tool, ToolContext, ToolResult
 from hermes_agent.core.web import WebPorts
 from hermes_agent.tools.function import tool
@@ -71,8 +72,12 @@ class Web:
         provider = next((known for known in PROVIDERS if known.id == web.backend), None)
         return provider if provider is not None and provider.extract is not None else None
 
-    async def read(self, url: str) -> tuple[Page, str]:
+    async def read(self, url: str, spend: Spend) -> tuple[Page, str]:
         """A page, short enough, and a note about what was done to it.
+
+        Args:
+            url: Its address.
+            spend: Who pays for a summary.
 
         Raises:
             EgressError: It cannot be read, or is far too long.
@@ -98,9 +103,9 @@ class Web:
             raise EgressError(
                 f"{url} has {len(page.text):,} characters of text, more than {web.max_page_chars:,}"
             )
-        return await self._shortened(page)
+        return await self._shortened(page, spend)
 
-    async def _shortened(self, page: Page) -> tuple[Page, str]:
+    async def _shortened(self, page: Page, spend: Spend) -> tuple[Page, str]:
         web = self._settings.web
         size = len(page.text)
         if size <= web.summarize_above_chars or not web.summarize_above_chars:
@@ -108,7 +113,7 @@ class Web:
         if self._ports.summarise is None:
             return page, ""
         try:
-            text = (await self._ports.summarise(page.url, page.text)).strip()
+            text = (await self._ports.summarise(page.url, page.text, spend)).strip()
         except ModelError as error:
             return page, f"Not summarised: {error.message}"
         if not text or len(text) >= size:
@@ -174,7 +179,7 @@ def build_extract(setup: ToolSetup) -> Tool | None:
 
 async def _one(web: Web, url: str, context: ToolContext) -> tuple[str, bool]:
     try:
-        page, note = await web.read(url if "://" in url else f"https://{url}")
+        page, note = await web.read(url if "://" in url else f"https://{url}", context.session.spend)
     except HermesError as error:
         context.report(f"{url}: {error.message}\n")
         return f'<page url="{_attribute(url)}">\nError: ' + "\n".join(error.lines) + "\n</page>", True
