@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from hermes_agent.agent.service import AgentService
 from hermes_agent.agent.skill_commands import expand
 from hermes_agent.app.container import App
 from hermes_agent.app.learning_commands import memory_command, skills_command
@@ -71,7 +73,7 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
     ports = GatewayPorts(
         settings=lambda: app.settings,
         environ=lambda: app.environ,
-        service=app.service,
+        service=partial(_service, app),
         sessions=store,
         inbox=inbox,
         outbox=outbox,
@@ -96,6 +98,16 @@ async def make_messaging(app: App, process: GatewayProcess | None = None) -> Mes
         ports.restart = process.restart
         ports.reload = partial(_reload, process)
     return MessagingService(ports)
+
+
+async def _service(app: App) -> AgentService:
+    """The app's service; sessions of the gateway begin in `gateway.cwd`."""
+    service = await app.service()
+    cwd = app.settings.gateway.cwd
+    if not cwd:
+        return service
+    make_environment = partial(app.make_environment, cwd=Path(cwd))
+    return service.with_ports(lambda ports: replace(ports, make_environment=make_environment))
 
 
 async def _memory(app: App, argument: str, principal: str) -> str:

@@ -42,6 +42,7 @@ class Outgoing:
         reply_to_id: The platform message it answers, or empty.
         buttons: Under the last part, where the platform has buttons.
         live_entry: The live message that this is the final text of; 0 if it was not streamed.
+        quotes_all: Every part quotes `reply_to_id`, not the first only.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Outgoing:
     reply_to_id: str = ""
     is_silent: bool = False
     live_entry: int = 0
+    quotes_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ class ChatRun:
             delivery=self._context.delivery,
             store=ports.outbox,
             platform=self._context.platform_of(message.platform),
-            look=look.with_progress(self._chat.choices.progress),
+            look=look.with_choices(self._chat.choices.progress, self._chat.choices.reasoning),
             settings=settings,
             session_key=self._key,
             approver_id=message.sender.id,

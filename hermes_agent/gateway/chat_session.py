@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
@@ -28,10 +28,12 @@ class Choices:
     Attributes:
         busy: What a message does during a run (`/busy`).
         progress: How much of the tools' work is shown (`/verbose`).
+        reasoning: `show` or `hide` what the model thinks (`/reasoning`).
     """
 
     busy: str = ""
     progress: str = ""
+    reasoning: str = ""
 
 
 class ChatSession:
@@ -173,8 +175,10 @@ class ChatSession:
         if self._has_choices or self._is_background:
             return
         chats = self._context.ports.chats
-        self.choices.busy = await chats.get_fact(message.platform, f"busy:{self.key}")
-        self.choices.progress = await chats.get_fact(message.platform, f"progress:{self.key}")
+        for each in fields(Choices):
+            setattr(
+                self.choices, each.name, await chats.get_fact(message.platform, f"{each.name}:{self.key}")
+            )
         self._has_choices = True
 
     def _options(self, message: InboundMessage) -> SessionOptions:

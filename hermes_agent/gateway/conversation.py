@@ -18,18 +18,19 @@ from dataclasses import replace
 
 from hermes_agent.agent.commands import SlashCommand, is_command, parse
 from hermes_agent.agent.session import NOTE_PREFIX, Session
+from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import HermesError, SessionBusyError, StoreError, UsageError
 from hermes_agent.core.inbox import InboxEntry
 from hermes_agent.core.messages import UserMessage
-from hermes_agent.core.outbox import Kind, Outgoing
+from hermes_agent.core.outbox import Outgoing
 from hermes_agent.gateway.chat_run import STEERED, ChatRun
 from hermes_agent.gateway.chat_session import ChatSession
 from hermes_agent.gateway.commands.dispatch import run_command, unknown_command
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import finish_quietly
+from hermes_agent.gateway.endings import Endings
 from hermes_agent.gateway.inputs import build_input
 from hermes_agent.gateway.keys import background_task, is_own, is_passing, is_shared, own_message_id
-from hermes_agent.gateway.media import take_media
 from hermes_agent.gateway.recovery import GO_ON, MAX_ATTEMPTS, plan_recovery
 from hermes_agent.gateway.replies import Reply, reply_of, reply_of_history
 
@@ -55,6 +56,7 @@ class Conversation:
         self.used_at = time.monotonic()
         self.chat = ChatSession(key, context)
         self.context = context
+        self._ends = Endings(self.chat, context)
         self.run: ChatRun | None = None
         """The newest run, going on or ended."""
         self._queue: deque[InboxEntry] = deque()
@@ -91,11 +93,15 @@ class Conversation:
         return len(self._queue)
 
     @property
+    def _settings(self) -> Settings:
+        return self.context.ports.settings()
+
+    @property
     def busy_mode(self) -> str:
         """What a message does that arrives during a run."""
         if background_task(self.key):
             return "queue"
-        return self.chat.choices.busy or self.context.ports.settings().display.busy_input_mode
+        return self.chat.choices.busy or self._settings.display.busy_input_mode
 
     def add(self, entry: InboxEntry, *, is_resumed: bool = False) -> None:
         """Take a stored message."""
@@ -249,10 +255,10 @@ class Conversation:
         try:
             prompt = await self.context.ports.expand(text, self.session.id if self.session else "")
         except HermesError as error:
-            await self._finish([entry], "command", Reply("\n".join(error.lines)))
+            await self._ends.finish([entry], "command", Reply("\n".join(error.lines)))
             return
         if prompt is None:
-            await self._finish([entry], "wrong command", unknown_command(text))
+            await self._ends.finish([entry], "wrong command", unknown_command(text))
         elif not self._handle_while_running(entry, prompt):
             self.enqueue(entry)
 
@@ -279,17 +285,17 @@ class Conversation:
                     await self._process(batch)
                 except SessionBusyError as error:
                     self._queue.extendleft(reversed(batch))
-                    await self._tell_busy(batch[0], error)
+                    await self._ends.tell_busy(batch[0], error)
                     await self._wait_for_the_session()
                 except StoreError as error:
                     _LOG.error("conversation %s: %s", self.key, error)
                     self._queue.extendleft(reversed(batch))
                     await asyncio.sleep(_BUSY_SECONDS)
                 except HermesError as error:
-                    await self._fail(batch, "\n".join(error.lines))
+                    await self._ends.fail(batch, "\n".join(error.lines))
                 except Exception as error:  # noqa: BLE001 - one conversation must not end the others
                     _LOG.exception("conversation %s", self.key)
-                    await self._fail(batch, f"Internal error: {type(error).__name__}: {error}")
+                    await self._ends.fail(batch, f"Internal error: {type(error).__name__}: {error}")
             if not self._is_leaving:
                 await self._renew()
         finally:
@@ -341,7 +347,8 @@ class Conversation:
         return batch
 
     def _may_be_joined(self, entry: InboxEntry) -> bool:
-        return not is_command(entry.message.text.strip()) and not is_own(entry.message)
+        text = entry.message.text.strip()
+        return not is_command(text) and self._command_in(text) is None and not is_own(entry.message)
 
     async def _process(self, batch: list[InboxEntry]) -> None:
         first = batch[0]
@@ -355,13 +362,17 @@ class Conversation:
             return
         prompt = await self._skill(text) if is_command(text) else ""
         if prompt is None and not background_task(self.key):
-            await self._finish(batch, "wrong command", unknown_command(text))
+            await self._ends.finish(batch, "wrong command", unknown_command(text))
             return
         await self._answer(batch, prompt=prompt or "")
 
     def _command_in(self, text: str) -> SlashCommand | None:
         """The command that a message is; a background task is work to do, whatever it begins with."""
-        if not is_command(text) or background_task(self.key):
+        if background_task(self.key):
+            return None
+        if text.casefold() in {each.casefold() for each in self._settings.session_reset.triggers}:
+            return parse("/new", "gateway")
+        if not is_command(text):
             return None
         try:
             return parse(text, "gateway")
@@ -383,7 +394,7 @@ class Conversation:
         if reply.prompt:
             await self._answer([entry], prompt=reply.prompt)
             return
-        await self._finish([entry], f"command {command.spec.name}", reply)
+        await self._ends.finish([entry], f"command {command.spec.name}", reply)
         afterwards, self._afterwards = self._afterwards, None
         if afterwards is not None:
             afterwards()
@@ -410,7 +421,9 @@ class Conversation:
         """Go on with what a killed process left."""
         first = batch[0]
         if first.attempts >= MAX_ATTEMPTS:
-            await self._fail(batch, "I was stopped many times while working on this. /retry tries again.")
+            await self._ends.fail(
+                batch, "I was stopped many times while working on this. /retry tries again."
+            )
             return
         session = await self.chat.reopen(first.session_id, first.message)
         told = [entry for entry in batch if entry.position == STEERED]
@@ -423,7 +436,7 @@ class Conversation:
         if recovery.step == "answered":
             _LOG.info("conversation %s: the answer was there already", self.key)
             reply = reply_of_history(recovery.tail, background_task(self.key))
-            await self._finish(batch, "completed", reply)
+            await self._ends.finish(batch, "completed", reply)
             return
         await self.context.ports.inbox.begin([entry.id for entry in main], session.id, start)
         texts = "\n\n".join(entry.message.text for entry in (*main, *told))
@@ -438,7 +451,7 @@ class Conversation:
             except UsageError:
                 prompt = await self._skill(text) or ""
             if not prompt:
-                await self._fail(main, "I was stopped while working on this. Please ask again.")
+                await self._ends.fail(main, "I was stopped while working on this. Please ask again.")
                 return
         await self._answer([*main, *told], prompt=prompt)
 
@@ -452,65 +465,6 @@ class Conversation:
         if end.late:
             await self.context.ports.inbox.release([each.id for each in end.late])
             self._queue.extendleft(reversed(end.late))
-        await self._finish([*batch, *end.told], end.finished.outcome, reply)
+        await self._ends.finish([*batch, *end.told], end.finished.outcome, reply)
         if self._wants_follow_up:
             await self._follow_up()
-
-    # Ends.
-
-    @property
-    def _kind(self) -> Kind:
-        return "background" if background_task(self.key) else "answer"
-
-    async def _fail(self, batch: Sequence[InboxEntry], problem: str) -> None:
-        head = "❌ Background task failed\n" if background_task(self.key) else "❌ "
-        try:
-            await self._finish(batch, "failed", Reply(f"{head}{problem}", kind=self._kind))
-        except StoreError:
-            _LOG.exception("conversation %s: the failure could not be stored", self.key)
-
-    async def _finish(self, batch: Sequence[InboxEntry], outcome: str, reply: Reply | None) -> None:
-        """Done; the reply enters the outbox in the same transaction."""
-        first = batch[0]
-        replies: list[Outgoing] = []
-        if reply is not None and (reply.text.strip() or reply.files):
-            replies.append(await self._outgoing(first, reply))
-        elif reply is None:
-            left = await self.context.ports.outbox.live_of(f"live:{first.id}:")
-            if left is not None:
-                await self.context.ports.outbox.settle(left.id, "cancelled", outcome)
-        await self.context.ports.inbox.finish([entry.id for entry in batch], outcome, replies)
-        if replies:
-            entry = await self.context.ports.outbox.by_key(replies[0].key)
-            if entry is not None:
-                await self.context.delivery.look(entry.id)
-
-    async def _outgoing(self, first: InboxEntry, reply: Reply) -> Outgoing:
-        text, files = reply.text, reply.files
-        if not reply.is_plain:
-            environment = self.session.scope.environment if self.session else None
-            text, files = await take_media(text, self.context.ports.files, environment)
-        return Outgoing(
-            key=f"answer:{first.id}",
-            address=first.message.address,
-            text=text,
-            files=files,
-            kind=reply.kind,
-            reply_to_id=self._quoted(first) if reply.kind == "answer" else "",
-            live_entry=reply.live_entry,
-        )
-
-    def _quoted(self, entry: InboxEntry) -> str:
-        own = self.context.ports.settings().platforms.get(entry.message.platform)
-        is_off = own is not None and own.reply_to_mode == "off"
-        return "" if is_off or is_own(entry.message) else entry.message.message_id
-
-    async def _tell_busy(self, entry: InboxEntry, error: SessionBusyError) -> None:
-        with suppress(HermesError):
-            await self.context.delivery.put(
-                Outgoing(
-                    key=f"busy:{entry.id}",
-                    address=entry.message.address,
-                    text=f"⏳ {error.message}. I answer as soon as it is free; /new begins another one.",
-                )
-            )

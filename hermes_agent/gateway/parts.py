@@ -35,7 +35,8 @@ def plan_parts(entry: OutboxEntry, platform: Platform, limit: int, *, max_parts:
         parts.append(OutgoingPart(message.address, text=f"(Files cannot be sent here: {names})"))
     parts = [replace(part, key=f"{entry.id}-{index}", kind=message.kind) for index, part in enumerate(parts)]
     if parts:
-        parts[0] = replace(parts[0], reply_to_id=message.reply_to_id)
+        quoting = len(parts) if message.quotes_all else 1
+        parts[:quoting] = [replace(part, reply_to_id=message.reply_to_id) for part in parts[:quoting]]
         last_text = max((index for index, part in enumerate(parts) if part.file is None), default=None)
         if last_text is not None:
             parts[last_text] = replace(parts[last_text], buttons=message.buttons)

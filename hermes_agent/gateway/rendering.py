@@ -20,6 +20,7 @@ from hermes_agent.core.events import (
     CompactionFinished,
     Notice,
     QuestionAsked,
+    ReasoningDelta,
     RunEvent,
     TextDelta,
     ToolCallStarted,
@@ -36,6 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 _TYPING_SECONDS = 4.0
 _PREVIEW = 60
+_REASONING = 1_500
 _PROGRESS_LINES = 20
 
 
@@ -47,6 +49,7 @@ class Look:
     preview_length: int = _PREVIEW
     is_streaming: bool = False
     shows_interim: bool = True
+    shows_reasoning: bool = False
     is_asked_for: bool = False
 
     @classmethod
@@ -55,22 +58,25 @@ class Look:
         own = settings.display.platforms.get(platform)
         progress, preview, streaming = settings.display.tool_progress, 0, settings.streaming.enabled
         preview = settings.display.tool_preview_length
+        reasoning = settings.display.show_reasoning
         if own is not None:
+            reasoning = reasoning if own.show_reasoning is None else own.show_reasoning
             progress = own.tool_progress or progress
             preview = preview if own.tool_preview_length is None else own.tool_preview_length
             streaming = streaming if own.streaming is None else own.streaming
         interim, is_asked_for = settings.display.interim_assistant_messages, bool(own and own.tool_progress)
-        return cls(progress, preview or _PREVIEW, streaming, interim, is_asked_for)
+        return cls(progress, preview or _PREVIEW, streaming, interim, reasoning, is_asked_for)
 
-    def with_progress(self, chosen: str) -> Look:
-        """With the tool progress somebody chose for the chat (`/verbose`); empty changes nothing."""
-        return replace(self, progress=chosen, is_asked_for=True) if chosen else self
+    def with_choices(self, progress: str, reasoning: str) -> Look:
+        """With what somebody chose for the chat (`/verbose`, `/reasoning show`); empty changes nothing."""
+        look = replace(self, progress=progress, is_asked_for=True) if progress else self
+        return replace(look, shows_reasoning=reasoning == "show") if reasoning else look
 
     def on(self, platform: Platform | None) -> Look:
         """Where each message is a letter, without what nobody asked for."""
         if platform is None or platform.capabilities.shows_progress or self.is_asked_for:
             return self
-        return replace(self, progress="off", shows_interim=False)
+        return replace(self, progress="off", shows_interim=False, shows_reasoning=False)
 
 
 async def _no_media(text: str) -> tuple[str, tuple[OutgoingFile, ...]]:
@@ -119,6 +125,7 @@ class RunRenderer:
         self._stage = replace(stage, look=stage.look.on(stage.platform))
         self._run = run
         self._text = ""
+        self._reasoning = ""
         self._number = 0
         self._live: LiveMessage | None = None
         self._progress: LiveMessage | None = None
@@ -132,12 +139,16 @@ class RunRenderer:
     async def handle(self, event: RunEvent) -> None:
         """Show one event."""
         self.last_event_at = time.monotonic()
-        if isinstance(event, TextDelta):
+        if isinstance(event, ReasoningDelta):
+            self._reasoning += event.text
+        elif isinstance(event, TextDelta):
+            await self._show_reasoning()
             self._text += event.text
             self._stream()
         elif isinstance(event, TurnStarted | TurnRestarted):
-            self._text = ""
+            self._text = self._reasoning = ""
         elif isinstance(event, ToolCallStarted):
+            await self._show_reasoning()
             await self._end_interim_text()
             await self._show_tool(event)
         elif isinstance(event, ApprovalRequested):
@@ -191,6 +202,15 @@ class RunRenderer:
             )
             stage.left_over = None
         self._live.update(self._text)
+
+    async def _show_reasoning(self) -> None:
+        """What the model thought before it spoke or acted, as a quotation."""
+        text, self._reasoning = self._reasoning.strip(), ""
+        if not text or not self._stage.look.shows_reasoning:
+            return
+        shown = text if len(text) <= _REASONING else f"{text[:_REASONING]} …"
+        quoted = "\n".join(f"> {line}" for line in shown.splitlines())
+        await self._say(f"💭\n{quoted}", "reasoning", kind="progress")
 
     async def _end_interim_text(self) -> None:
         """What the model said before a tool call becomes a message of its own."""

@@ -241,6 +241,7 @@ def _entry(row: Sequence[Any]) -> OutboxEntry:
         reply_to_id=data.get("reply_to_id", ""),
         is_silent=bool(data.get("is_silent")),
         live_entry=row[0] if data.get("was_live") else 0,
+        quotes_all=bool(data.get("quotes_all")),
     )
     return OutboxEntry(
         id=row[0],
@@ -270,5 +271,6 @@ def _dump(message: Outgoing) -> str:
         "reply_to_id": message.reply_to_id,
         "is_silent": message.is_silent,
         "was_live": bool(message.live_entry),
+        "quotes_all": message.quotes_all,
     }
     return json.dumps({key: value for key, value in data.items() if value}, separators=(",", ":"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from gateway_process import Gateway
 from loopback_server import LoopbackServer
 
@@ -165,21 +166,18 @@ def test_a_background_process_reports_its_end_to_its_chat(
     assert "the-end" in notice
 
 
-@pytest.mark.parametrize(("mode", "is_told"), [("result", True), ("error", False), ("off", False)])
-def test_the_mode_says_which_ends_are_told(
-    gateway: Gateway, chat_server: LoopbackServer, model_server: Any, mode: str, is_told: bool
+def test_processes_can_be_kept_quiet(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
 ) -> None:
-    gateway.env = {"HERMES_BACKGROUND_NOTIFICATIONS": mode}
+    gateway.env = {"HERMES_BACKGROUND_NOTIFICATIONS": "off"}
     marker = gateway.home.root.parent / "ended"
     follow(gateway, model_server, start_process(f"sleep 0.3; touch {marker}"))
     chat_server.say("begin")
     chat_server.wait_for_text("Started.")
     chat_server.wait_for(marker.exists)
-    if is_told:
-        chat_server.wait_for_text("ended with exit code 0")
     chat_server.say("token-1")
     chat_server.wait_for_text("token-1")
-    assert any("ended with" in each for each in chat_server.texts()) == is_told
+    assert not any("ended with" in each for each in chat_server.texts())
 
 
 def test_the_agent_goes_on_by_itself_when_it_asked_to_be_told(
@@ -324,6 +322,21 @@ def test_an_answer_that_asks_for_silence_is_not_sent(
     chat_server.say("token-1")
     chat_server.wait_for_text("token-1")
     assert not any("SIL" in text for each in chat_server.shown for text in each.texts)
+
+
+def test_what_the_model_thinks_is_shown_where_somebody_wants_it(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    follow(
+        gateway, model_server, [{"when": {"user": "think"}, "text": "42", "reasoning": "6 times 7\nis it"}]
+    )
+    chat_server.say("think")
+    chat_server.wait_for_text("42")
+    chat_server.say("/reasoning show")
+    chat_server.wait_for_text("is shown in this chat")
+    chat_server.say("think again")
+    chat_server.wait_for(lambda: chat_server.texts().count("42") == 2)
+    assert [each for each in chat_server.texts() if "6 times" in each] == ["💭\n> 6 times 7\n> is it"]
 
 
 def test_tool_progress_has_four_modes(
@@ -472,6 +485,35 @@ def test_a_platform_without_a_reset_never_starts_afresh(
     chat_server.say("token-2")
     chat_server.wait_for_text("token-2")
     assert one(gateway.home.state_db, "SELECT count(*) FROM sessions") == 1
+
+
+def test_conversations_begin_where_the_settings_say_and_afresh_with_the_word_they_name(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    place = gateway.home.root.parent / "place"
+    place.mkdir()
+    gateway.settings = {"gateway": {"cwd": str(place)}, "session_reset": {"triggers": ["Fang neu an"]}}
+    gateway.start()
+    chat_server.say("/status")
+    chat_server.wait_for_text(f"Directory: {place}")
+    chat_server.say("fang NEU an")
+    chat_server.wait_for_text("🆕")
+
+
+def test_every_part_quotes_the_message_where_the_settings_say_so(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    server = model_server({"rules": [{"text": "word " * 60}]})
+    gateway.extra = {"max_text": 120}
+    gateway.configure()
+    config = yaml.safe_load(gateway.home.config_file.read_text())
+    config["platforms"]["loopback"]["reply_to_mode"] = "all"
+    config["model"] = {"provider": "custom", "base_url": server.base_url, "default": "scripted"}
+    gateway.home.config_file.write_text(yaml.safe_dump(config))
+    gateway.start()
+    sent = chat_server.say("go")
+    chat_server.wait_for(lambda: len(chat_server.shown) == 3)
+    assert [each.reply_to_id for each in chat_server.shown] == [sent] * 3
 
 
 def test_restart_ends_for_the_service_manager_and_says_when_it_is_back(

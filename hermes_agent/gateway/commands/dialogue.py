@@ -143,6 +143,10 @@ async def _model(conversation: Conversation, entry: InboxEntry, command: SlashCo
 
 
 async def _reasoning(conversation: Conversation, entry: InboxEntry, command: SlashCommand) -> Reply:
+    word = command.argument.strip().lower()
+    if word in ("show", "hide"):
+        await conversation.chat.choose(entry.message, reasoning=word)
+        return Reply(f"What the model thinks is {'shown' if word == 'show' else 'not shown'} in this chat.")
     session = await conversation.chat.open(entry.message)
     return Reply(session_commands.reasoning(session, command.argument))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hermes_agent.agent import session_commands
 from hermes_agent.agent.commands import CATEGORIES, CommandSpec, SlashCommand, commands_for, find, parse
 from hermes_agent.core.errors import HermesError, UsageError
 from hermes_agent.core.inbox import InboxEntry
@@ -58,8 +57,9 @@ async def _help(conversation: Conversation, entry: InboxEntry, command: SlashCom
     if command.argument:
         word = command.argument.split()[0].removeprefix("/").lower()
         spec = find(word, "gateway")
-        text = session_commands.help_text(word, "gateway")
-        return Reply(f"{text} For the owner." if spec.name in OWNER_ONLY else text)
+        also = f" Also: {', '.join(f'/{alias}' for alias in spec.aliases)}." if spec.aliases else ""
+        whose = " For the owner." if spec.name in OWNER_ONLY else ""
+        return Reply(f"`{spec.usage}`: {spec.summary}.{also}{whose}")
     may_all = is_owner(conversation, entry)
     lines: list[str] = []
     for category in CATEGORIES:
