@@ -95,6 +95,7 @@ def python_tree(store: Path) -> None:
     shutil.copytree(
         ROOT / "hermes_agent", site / "hermes_agent", ignore=shutil.ignore_patterns("__pycache__")
     )
+    compileall.compile_dir(site / "hermes_agent", quiet=2)
 
 
 def make_store(store: Path) -> Path:
