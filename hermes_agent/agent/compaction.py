@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from hermes_agent.agent.tokens import CHARS_PER_TOKEN, estimate, estimate_text
 from hermes_agent.config.sections.compression import CompressionSettings
-from hermes_agent.core.errors import ModelError
+from hermes_agent.core.errors import ContextOverflowError, ModelError
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 from hermes_agent.core.model import Model, ModelInfo, ModelReply, ModelRequest, Usage
 
@@ -35,6 +35,7 @@ TAIL_WINDOW_SHARE = 0.25
 HEAD_WINDOW_SHARE = 0.1
 INPUT_WINDOW_SHARE = 0.5
 """How much of the summarising model's window one piece of the conversation may take."""
+SMALLEST_ROOM = 2_000
 MAX_PIECES = 64
 MIN_MARKS = 6
 MIN_MARK_CHARS = 3
@@ -231,19 +232,33 @@ class Compactor:
         )
         budget = min(max(int(self._settings.target_ratio * size), MIN_SUMMARY_TOKENS), cap)
         room = int(INPUT_WINDOW_SHARE * min(model.info.context_window, 200_000))
-        pieces = _pieces([render(message, room) for message in middle], max(room - budget, 500))
-        if len(pieces) > MAX_PIECES:
-            raise CompactionFailed(f"{model.info.label} is too small a model for so long a conversation")
-        summary = ""
-        for number, piece in enumerate(pieces, 1):
-            request = _request(piece, summary, budget, focus, f"{number} of {len(pieces)}")
-            summary = await _ask(model, request, spent)
+        while True:
+            pieces = _pieces([render(message, room) for message in middle], max(room - budget, 500))
+            if len(pieces) > MAX_PIECES:
+                raise CompactionFailed(f"{model.info.label} is too small a model for so long a conversation")
+            try:
+                summary = await _summary_of(pieces, model, budget, focus, spent)
+                break
+            except ContextOverflowError as error:  # its window is smaller than we know
+                if room <= SMALLEST_ROOM:
+                    raise CompactionFailed(f"the summary failed: {error.message}") from error
+                room //= 2
         tokens = estimate_text(summary)
         if tokens > 2 * budget or tokens >= size:
             raise CompactionFailed(f"the summary of {model.info.label} is too long")
         if is_invented(summary, pieces):
             raise CompactionFailed(f"the summary of {model.info.label} tells of things that were never said")
         return summary
+
+
+async def _summary_of(
+    pieces: Sequence[str], model: Model, budget: int, focus: str, spent: list[tuple[Usage, ModelInfo]]
+) -> str:
+    summary = ""
+    for number, piece in enumerate(pieces, 1):
+        request = _request(piece, summary, budget, focus, f"{number} of {len(pieces)}")
+        summary = await _ask(model, request, spent)
+    return summary
 
 
 def _request(piece: str, so_far: str, budget: int, focus: str, part: str) -> ModelRequest:
@@ -268,6 +283,8 @@ async def _ask(model: Model, request: ModelRequest, spent: list[tuple[Usage, Mod
             if isinstance(event, ModelReply):
                 reply = event.message
                 spent.append((event.usage, event.info))
+    except ContextOverflowError:
+        raise
     except ModelError as error:
         raise CompactionFailed(f"the summary failed: {error.message}") from error
     if reply is None or reply.tool_calls or not reply.text.strip():

@@ -91,6 +91,7 @@ class _Limits:
 
     timeout_seconds: float | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    context_length: int | None = None
 
 
 def _stack(
@@ -107,8 +108,10 @@ def _stack(
         demo: Model = load(DEMO)()
         return demo
     endpoint = first.endpoint
+    window = limits.context_length or endpoint.info.context_window
     endpoint = replace(
         endpoint,
+        info=replace(endpoint.info, context_window=window),
         request_timeout_seconds=limits.timeout_seconds or endpoint.request_timeout_seconds,
         extra_body={**endpoint.extra_body, **limits.extra_body},
     )
@@ -148,7 +151,7 @@ def resolve_auxiliary(
         settings = settings.replace(model={**own, "default": section.model})
     chain = [*section.fallback_chain, *settings.fallback_providers]
     settings = settings.replace(fallback_providers=chain)
-    limits = _Limits(section.timeout, section.extra_body)
+    limits = _Limits(section.timeout, section.extra_body, section.context_length)
     return _stack(settings, environ, provider, section.model or None, home, sleep, limits)
 
 

@@ -18,6 +18,7 @@ from hermes_agent.agent.compaction import (
 )
 from hermes_agent.agent.tokens import estimate
 from hermes_agent.config.sections.compression import CompressionSettings
+from hermes_agent.core.errors import ContextOverflowError
 from hermes_agent.core.events import CompactionFinished, CompactionStarted, Notice
 from hermes_agent.core.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from hermes_agent.core.model import ModelEvent, ModelInfo, ModelReply, ModelRequest, TextChunk, Usage
@@ -202,6 +203,26 @@ async def test_a_chat_of_too_many_messages_is_summarised_whatever_its_size(
         assert (await opened.session.start(f"Turn {number}").result()).outcome == "completed"
     assert len(opened.session.messages) < 50
     assert any(message.text.startswith(SUMMARY_PREFIX) for message in opened.session.messages)
+
+
+async def test_a_summariser_with_a_smaller_window_than_known_gets_smaller_pieces() -> None:
+    class Small(Honest):
+        def __init__(self) -> None:
+            super().__init__(100_000)
+            self.sizes: list[int] = []
+
+        async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+            self.sizes.append(estimate(request.messages))
+            if self.sizes[-1] > 9_000:
+                raise ContextOverflowError("too long for this model")
+            async for event in super().stream(request):
+                yield event
+
+    model = Small()
+    compactor = Compactor(CompressionSettings(), lambda: model)
+    shorter = await compactor.compact(conversation(150), fixed_tokens=0, window=100_000, force=True)
+    assert shorter.has_summary
+    assert model.sizes[0] > 9_000 and model.sizes[-1] <= 9_000
 
 
 async def test_what_summaries_use_is_counted(open_session, store: SqliteStore) -> None:

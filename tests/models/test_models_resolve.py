@@ -355,11 +355,16 @@ async def test_a_task_may_have_its_own_model_and_otherwise_has_the_main_one() ->
             "auxiliary": {
                 "vision": {"provider": "openrouter", "model": "eyes"},
                 "compression": {"model": "small"},
-                "approval": {"base_url": "http://127.0.0.1:1/v1", "model": "judge"},
+                "approval": {
+                    "base_url": "http://127.0.0.1:1/v1",
+                    "model": "judge",
+                    "context_length": 8_000,
+                },
             },
         }
     )
     environ = Environ({**ROUTER, "DEEPSEEK_API_KEY": "d"})
+    assert resolve_auxiliary(settings, environ, "approval").info.context_window == 8_000
     labels = {
         task: resolve_auxiliary(settings, environ, task).info.label
         for task in ("vision", "compression", "approval", "mcp")

@@ -21,6 +21,8 @@ class AuxiliaryTaskSettings(Section):
     """Key for `base_url`; better `${NAME}`."""
     timeout: float | None = Field(default=None, gt=0)
     """Seconds for one request; null takes the provider's."""
+    context_length: int | None = Field(default=None, gt=0)
+    """Context window in tokens; null means what is known of the model."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Added to the body of every request."""
     fallback_chain: list[FallbackSettings] = Field(default_factory=list)
