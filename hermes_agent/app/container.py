@@ -28,7 +28,12 @@ from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.auxiliary import AuxiliaryTaskSettings
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.environment import Environment
-from hermes_agent.core.errors import ConfigFileError, SessionNotFoundError
+from hermes_agent.core.errors import (
+    ConfigFileError,
+    GatewayError,
+    SessionBusyError,
+    SessionNotFoundError,
+)
 from hermes_agent.core.events import RunFinished
 from hermes_agent.core.loading import load as load_late
 from hermes_agent.core.model import Model
@@ -183,13 +188,32 @@ class App:
         options = options or SessionOptions()
         service = await self.service()
         record = await self._find(resume, continue_latest, options.source)
-        session = await (service.create(options) if record is None else service.resume(record, options))
+        if record is None:
+            session = await service.create(options)
+        else:
+            session = await self._resume(service, record, options)
         if options.toolsets:
             missing = select_tools(options.toolsets, self.settings.custom_toolsets).unavailable
             if missing:
                 session.warnings.append(f"This version has no tools for: {', '.join(missing)}")
         self._sessions.append(session)
         return session
+
+    async def _resume(self, service: AgentService, record: SessionRecord, options: SessionOptions) -> Session:
+        """Open a stored session; a gateway that has it open for a chat, and idle, gives it up."""
+        try:
+            return await service.resume(record, options)
+        except SessionBusyError:
+            ask_gateway = load_late("hermes_agent.app.daemon.control:ask_gateway")
+            try:
+                answer = await asyncio.to_thread(
+                    ask_gateway, self.home, "session.release", session_id=record.id
+                )
+            except GatewayError:
+                answer = {}
+            if not answer.get("is_free"):
+                raise
+            return await service.resume(record, options)
 
     async def _find(
         self, resume: str | None, continue_latest: bool | str, source: str

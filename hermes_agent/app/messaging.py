@@ -49,6 +49,7 @@ async def make_service(process: GatewayProcess) -> MessagingService:
     process.control.register("approvals", service.on_approvals)
     process.control.register("approve", service.on_approve)
     process.control.register("platform", service.on_platform)
+    process.control.register("session.release", service.on_release)
     return service
 
 

@@ -107,6 +107,7 @@ class ChatSession:
     async def take(self, record: SessionRecord, message: InboundMessage) -> Session:
         """Go on with a stored session. Raises `SessionBusyError`."""
         if self.session is None or self.session.id != record.id:
+            await self._context.release(record.id)
             service = await self._context.ports.service()
             session = await service.resume(record, self._options(message))
             await self.close()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hermes_agent.gateway.conversation import Conversation
 
 
+async def _holds_none(_session_id: str) -> bool:
+    return True
+
+
 def _no_conversations() -> Sequence[Conversation]:
     return ()
 
@@ -33,6 +37,7 @@ class GatewayContext:
     Attributes:
         route: Gives a stored message to its conversation.
         processes: Tells chats about background processes.
+        release: Closes a session (by id) that a conversation has open and idle; False if it is at work.
         conversations: All that are known now.
         is_draining: No new run begins.
         on_idle: A conversation has nothing to do any more.
@@ -46,6 +51,7 @@ class GatewayContext:
     route: Callable[[InboxEntry], None]
     platform_lines: Callable[[], list[str]]
     processes: ProcessNotices
+    release: Callable[[str], Awaitable[bool]] = field(default=_holds_none)
     conversations: Callable[[], Sequence[Conversation]] = field(default=_no_conversations)
     pause: Callable[[str], Awaitable[None]] = field(default=_cannot)
     resume: Callable[[str], Awaitable[None]] = field(default=_cannot)

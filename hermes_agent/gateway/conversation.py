@@ -148,6 +148,13 @@ class Conversation:
         if self.is_idle:
             self._beside(self._renew())
 
+    async def give_up(self) -> bool:
+        """Close the session, for somebody else to go on with it; False if something is going on in it."""
+        if not self.is_idle or self.chat.has_processes:
+            return False
+        await self.chat.close()
+        return True
+
     async def drain(self) -> None:
         """Let the run end; one that waits for a person is gone on with by the next process."""
         while self._worker is not None:

@@ -181,6 +181,13 @@ class Router:
         """Sessions kept in memory."""
         return sum(1 for each in self._conversations.values() if each.session is not None)
 
+    async def release(self, session_id: str) -> bool:
+        """Let somebody else open a session: close it where it is open and idle; False if it is at work."""
+        for each in list(self._conversations.values()):
+            if each.session is not None and each.session.id == session_id:
+                return await each.give_up()
+        return True
+
     async def drain(self) -> None:
         """Begin no new run, wait for those going on."""
         self.context.is_draining = True

@@ -208,6 +208,11 @@ class MessagingService:
             raise GatewayError(f"Nothing waits for a decision under {request_id!r}")
         return {"action": decided.action}
 
+    async def on_release(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The terminal wants to go on with a session that a chat has open."""
+        router = self._router
+        return {"is_free": router is not None and await router.release(str(request.get("session_id")))}
+
     async def on_platform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Pause or resume a platform."""
         name = str(request.get("name"))
@@ -244,6 +249,7 @@ class MessagingService:
             platform_lines=self._lines,
             processes=self._processes,
             conversations=router.conversations,
+            release=router.release,
             on_idle=router.tidy_soon,
             pause=self.pause,
             resume=self.resume,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +415,33 @@ def test_a_named_conversation_goes_on_in_another_chat_and_a_copy_beside_it(
     chat_server.say("/branch Other tokens", chat="c2")
     chat_server.wait_for_text("A copy goes on here", chat="c2")
     assert one(gateway.home.state_db, "SELECT count(*) FROM sessions WHERE title = 'Other tokens'") == 1
+
+
+def test_one_conversation_goes_on_in_two_chats_and_in_the_terminal_by_turns(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    follow(gateway, model_server, [{"when": {"user": "count"}, "text": "{{messages}} messages"}])
+    chat_server.say("token-1")
+    chat_server.wait_for_text("token-1")
+    chat_server.say("/title Both")
+    chat_server.wait_for_text("Title: Both")
+    chat_server.say("/resume Both", chat="c2")
+    chat_server.wait_for_text("Going on with Both", chat="c2")
+    chat_server.say("token-2", chat="c2")
+    chat_server.wait_for_text("token-2", chat="c2")
+    chat_server.say("count")
+    chat_server.wait_for_text("5 messages")
+    done = subprocess.run(
+        [sys.executable, "-m", "hermes_agent", "-r", "Both", "-z", "count"],
+        env=gateway.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "7 messages"), done.stderr
+    chat_server.say("count", chat="c2")
+    chat_server.wait_for_text("9 messages", chat="c2")
 
 
 def test_somebody_elses_conversation_cannot_be_resumed(gateway: Gateway, chat_server: LoopbackServer) -> None:
