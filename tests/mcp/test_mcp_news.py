@@ -127,6 +127,25 @@ async def test_a_server_that_tells_of_no_changes_is_not_asked_to(bench: Bench, t
     assert said(log, "resources/subscribe") == []
 
 
+@pytest.mark.parametrize(
+    ("url", "is_asked"),
+    [
+        ("https://example.org/form?id=1", True),
+        ("http://127.0.0.1:8000/", True),
+        ("javascript:alert(1)", False),
+        ("file:///etc/passwd", False),
+        ("https:///nowhere", False),
+    ],
+)
+async def test_people_are_asked_to_open_web_pages_only(bench: Bench, url: str, is_asked: bool) -> None:
+    manager = bench.manager(a=raw(more=1))
+    bench.person.answers[:] = ["accept"]
+    params = {"mode": "url", "message": "Please sign", "url": url, "elicitationId": "e1"}
+    answer = data(await bench.call(manager, "mcp_a_ask", method="elicitation/create", params=params))
+    assert answer["action"] == ("accept" if is_asked else "decline")
+    assert [url in question.text for question in bench.person.questions] == [True] * is_asked
+
+
 async def roots(bench: Bench, manager: McpManager) -> list[str]:
     answer = data(await bench.call(manager, "mcp_a_ask", method="roots/list"))
     return [root["uri"] for root in answer["roots"]]

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 from oauth_authority import Authority, serving
 from oauth_stage import Stage, browse, staged
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from hermes_agent.config.sections.mcp import McpServerSettings
+from hermes_agent.config.sections.mcp import McpOAuthSettings, McpServerSettings
 from hermes_agent.mcp.oauth.broker import OAuthBroker
+from hermes_agent.mcp.oauth.client import known_client
+from hermes_agent.mcp.oauth.discovery import AuthorizationServer
 from hermes_agent.mcp.oauth.errors import OAuthFlowError, OAuthUnavailableError
+from hermes_agent.mcp.oauth.login import check_authorization
 from hermes_agent.mcp.oauth.web import open_web, reach
 
 
@@ -87,6 +93,15 @@ async def test_a_browser_is_only_ever_sent_to_web_addresses(stage: Stage, addres
     with pytest.raises(OAuthFlowError):
         await stage.broker().login("notes", stage.settings(), show=lambda url, _redirect: shown.append(url))
     assert shown == []
+
+
+@pytest.mark.parametrize(
+    "address", ["http://auth.example/authorize", "javascript:alert(1)", "", "/authorize"]
+)
+def test_the_browser_of_an_encrypted_server_is_sent_to_encrypted_addresses(address: str) -> None:
+    authority = AuthorizationServer("https://auth.example", {"authorization_endpoint": address})
+    with pytest.raises(OAuthFlowError):
+        check_authorization("notes", authority, McpServerSettings(url="https://mcp.example/mcp"))
 
 
 async def test_the_answer_of_another_authority_is_not_used(stage: Stage) -> None:
@@ -287,6 +302,64 @@ async def test_a_private_server_cannot_have_us_call_link_local_addresses() -> No
     async with open_web("notes", McpServerSettings(url="http://127.0.0.1:1/mcp")) as web:
         with pytest.raises(OAuthFlowError):
             await web.get("http://169.254.169.254/latest/meta-data")
+
+
+async def test_a_document_is_not_followed_to_another_origin() -> None:
+    elsewhere = Listener()
+
+    async def redirect(request: Request) -> Response:
+        target = request.query_params["to"]
+        return RedirectResponse(target, 302)
+
+    async def found(_request: Request) -> Response:
+        return JSONResponse({"found": True})
+
+    app = Starlette(routes=[Route("/go", redirect), Route("/found", found)])
+    async with serving(app, elsewhere.app()) as (origin, other):
+        async with open_web("notes", McpServerSettings(url=f"{origin}/mcp")) as web:
+            assert (await web.get(f"{origin}/go?to=/found")).data == {"found": True}
+            assert (await web.get(f"{origin}/go?to={other}/secret")).status == 302
+    assert elsewhere.seen == []
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    """A name that means a harmless address when it is checked, and another one a moment later."""
+    checked, later = Listener(), Listener()
+    loop = asyncio.get_running_loop()
+    asked: list[str] = []
+
+    async def changing(host: str, port: int | None, **_: object) -> list[object]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0))]
+
+    async with serving(checked.app()) as (origin,):
+        port = int(origin.rpartition(":")[2])
+        server = uvicorn.Server(uvicorn.Config(later.app(), host="127.0.0.2", port=port, log_level="error"))
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        task = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110 - the library tells no other way
+            await asyncio.sleep(0.005)
+        loop.getaddrinfo = changing  # type: ignore[method-assign,assignment]
+        try:
+            async with open_web("notes", McpServerSettings(url=f"{origin}/mcp")) as web:
+                assert (await web.get(f"http://flips.example:{port}/x")).status == 200
+        finally:
+            del loop.getaddrinfo  # type: ignore[method-assign]
+            server.should_exit = server.force_exit = True
+            await task
+    assert [len(checked.seen), len(later.seen)] == [1, 0]
+    assert asked == ["flips.example"]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "is_used"), [("https://auth.example", True), ("https://evil.example", False), (None, True)]
+)
+def test_a_registration_is_used_only_where_it_was_made(issuer: str | None, is_used: bool) -> None:
+    stored = {"client_id": "me", "client_secret": "secret", "issuer": issuer}
+    authority = AuthorizationServer("https://auth.example", {})
+    found = known_client("notes", authority, McpOAuthSettings(), stored)
+    assert (found is not None) is is_used
 
 
 async def test_a_public_server_without_encryption_is_not_signed_in_to() -> None:

@@ -22,6 +22,7 @@ from mcp_bench import SERVERS, Bench
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.mcp.errors import McpUnavailableError
+from hermes_agent.mcp.tls import make_context
 
 sys.path.insert(0, str(SERVERS))
 from refusing_server import RefusingServer
@@ -161,6 +162,15 @@ async def test_a_server_that_wants_our_certificate_sees_it(bench: Bench, tmp_pat
             await without.connection("s").client()
         settings = secure.settings(**trusting, client_cert=certificate, client_key=key)
         assert (await bench.call(bench.manager(s=settings), "mcp_s_echo", text="x")).text == "x"
+
+
+def test_what_is_set_for_a_server_is_about_no_other_host(tmp_path: Path) -> None:
+    """Authorization servers are other hosts: their certificates are always checked."""
+    settings = McpServerSettings(url="https://mcp.example/mcp", ssl_verify=False)
+    assert make_context(settings).verify_mode == ssl.CERT_NONE
+    elsewhere = make_context(settings, is_own=False)
+    assert elsewhere.verify_mode == ssl.CERT_REQUIRED
+    assert elsewhere.check_hostname
 
 
 @pytest.mark.parametrize("key", ["ca_cert", "client_cert"])
