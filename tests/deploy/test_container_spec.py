@@ -228,6 +228,26 @@ def test_mounts_that_would_harm_are_refused(volume: str, said: str):
     assert said in " ".join(caught.value.lines)
 
 
+@pytest.mark.parametrize(
+    ("volumes", "is_fine"),
+    [
+        (["/srv/a:/a", "/srv/a/b:/b"], False),
+        (["/srv/a/b:/b:ro", "/srv/a:/a"], False),
+        (["/srv/a:/a:ro", "/srv/a/b:/b"], True),
+        (["/srv/a:/a:z,ro", "/srv/a/b:/b"], True),
+        (["/srv/a:/a", "/srv/ab:/b", "/srv/a:/again"], True),
+        (["/srv/work/x:/x"], False),
+    ],
+)
+def test_nothing_below_what_the_agent_may_write_is_mounted(volumes: list[str], is_fine: bool):
+    wanted = spec(extra_volumes=volumes, working_directory="/srv/work")
+    if is_fine:
+        build_structure(wanted)
+        return
+    with pytest.raises(ConfigError, match="mounted, too"):
+        build_structure(wanted)
+
+
 def test_mounts_in_the_users_home_are_put_where_the_home_really_is():
     binds = build_structure(spec(extra_volumes=["/srv/p:/home/hermes/p:ro", "cache:/var/cache/x"])).binds
     assert "/srv/p:/data/home/p:ro" in binds

@@ -12,15 +12,32 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_machine import COMMAND, GID, UID, Machine, machines, make_store, open_engine
+from container_machine import COMMAND, GID, UID, Machine, Supervised, machines, make_store, open_engine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+
+BETWEEN = """
+import socket, sys, threading
+def copy(a, b):
+    try:
+        while data := a.recv(65536): b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError: pass
+listening = socket.socket(socket.AF_UNIX); listening.bind(sys.argv[1]); listening.listen(50)
+print("ready", flush=True)
+while True:
+    one, _ = listening.accept()
+    other = socket.socket(socket.AF_UNIX); other.connect(sys.argv[2])
+    for pair in ((one, other), (other, one)): threading.Thread(target=copy, args=pair, daemon=True).start()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -499,6 +516,47 @@ def test_a_state_directory_on_a_read_only_file_system_is_named(machine: Machine)
         assert "read-only" in outcome.output
     finally:
         subprocess.run(["umount", machine.state], check=True)
+
+
+def test_an_engine_that_goes_away_ends_the_supervisor_and_not_the_container(machine: Machine):
+    """The engine is reached through something that can be cut."""
+    address = machine.directory / "engine.sock"
+    between = subprocess.Popen(
+        [sys.executable, "-c", BETWEEN, str(address), "/var/run/docker.sock"], stdout=subprocess.PIPE
+    )
+    assert between.stdout is not None
+    with between, between.stdout:
+        assert between.stdout.readline() == b"ready\n"
+        running = machine.up(socket=str(address))
+        before = machine.inspect()["State"]["StartedAt"]
+        between.kill()
+        assert running.wait() == 6
+        assert "Docker" in running.output
+    assert machine.inspect()["State"]["Running"]
+    machine.up(socket="/var/run/docker.sock")
+    assert machine.inspect()["State"]["StartedAt"] == before
+
+
+def test_it_can_be_told_to_end_at_any_moment(machine: Machine):
+    for wanted in ("is made", "is started", "gateway v1"):
+        ended_after(machine.run(), wanted)
+        assert not machine.api.containers(filters={"name": machine.name})
+
+
+def ended_after(running: Supervised, wanted: str) -> None:
+    running.until_true(lambda: wanted in running.output, wanted)
+    assert running.end() == 0, running.output
+
+
+def test_a_virtual_environment_whose_interpreter_went_is_repaired(machine: Machine):
+    environment = {"LD_LIBRARY_PATH": "/nix/store/python/lib"}
+    machine.up(tools="/nix/store/tools-1", environment=environment)
+    machine.exec("sh", "-c", "touch ~/.venv/kept; ln -sf /nix/store/gone/python3 ~/.venv/bin/python3")
+    assert machine.exec("pip", "--version")[0] != 0
+    machine.running[-1].end()
+    machine.up()
+    assert machine.exec("pip", "--version")[0] == 0
+    assert machine.exec("test", "-e", "/home/hermes/.venv/kept")[0] == 0
 
 
 def test_a_plan_for_programs_is_json(machine: Machine):

@@ -83,6 +83,13 @@ class Engine:
         """Close idle connections."""
         self._api.close()
 
+    def security(self) -> frozenset[str]:
+        """Names of what the engine does for safety: `rootless`, `userns`, `seccomp` …"""
+        with self._translated("does not describe itself"):
+            said = self._api.info().get("SecurityOptions") or ()
+        words = [part.partition("=")[2] for entry in said for part in str(entry).split(",")]
+        return frozenset(words) | {str(entry) for entry in said}
+
     def find(self, name: str) -> Found | None:
         """A container by name or id; None if there is none."""
         with self._translated(f"cannot describe the container {name}"):

@@ -315,7 +315,7 @@ def _roots(spec: ContainerSpec) -> dict[str, Path]:
 def write_record(spec: ContainerSpec, container: str, started_at: str, start: StartFacts) -> None:
     """Remember what the running container was started with."""
     record = {"container": container, "started_at": started_at, "start": start.digest}
-    Placer(Report()).write(spec.control / RECORD_NAME, json.dumps(record).encode() + b"\n", mode=0o600)
+    Placer(Report()).write(spec.control / RECORD_NAME, json.dumps(record).encode() + b"\n", mode=0o644)
 
 
 def read_record(spec: ContainerSpec) -> Mapping[str, Any]:

@@ -26,6 +26,11 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sign
 _CONTROL = "/opt/hermes-agent"
 _CERTIFICATES = ("etc/ssl/certs/ca-certificates.crt", "etc/ssl/cert.pem", "etc/pki/tls/certs/ca-bundle.crt")
 _VENV_SECONDS = 180
+_FITS = (
+    "import os, sys; major, minor = sys.version_info[:2]; "
+    "sys.exit(not os.path.isdir(f'{sys.prefix}/lib/python{major}.{minor}'))"
+)
+"""Whether a virtual environment was made for the interpreter that it leads to."""
 _SHELLS = ("bin/bash", "usr/bin/bash", "bin/sh", "usr/bin/sh")
 _SERVE_SUDO = "hermes_agent.deploy.container.sudo:serve"
 _SUDO_COMMAND = "usr/local/bin/sudo"
@@ -167,13 +172,15 @@ class Preparation:
 
     def _virtual_environment(self, place: Path) -> None:
         python = self._tools / "bin/python3"
-        if not python.exists() or _runs([str(place / "bin/python"), "-c", ""]):
+        if not python.exists() or _runs([str(place / "bin/python"), "-c", _FITS]):
             return
-        made = place.exists()
-        # Its interpreter is reached through a link that stays: an upgrade leads it to the new one.
-        words = [str(python), "-m", "venv", *(["--upgrade"] if made else []), str(place)]
+        # Its interpreter is reached through a link that stays, so an upgrade rarely comes here again.
+        was_there = place.exists()
+        for link in place.glob("bin/python*"):
+            link.unlink()
+        words = [str(python), "-m", "venv", str(place)]
         if _runs(words, seconds=_VENV_SECONDS):
-            say(f"{place} is {'repaired' if made else 'ready'}")
+            say(f"{place} is {'ready for another version of Python' if was_there else 'ready'}")
         else:
             say(f"{place} could not be made; `pip install` will not work until it is: {' '.join(words)}")
 

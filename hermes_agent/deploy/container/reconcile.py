@@ -296,6 +296,7 @@ class Reconciler:
 
     def _create(self, image: str, base: Found | None) -> str:
         spec, structure = self._spec, self._structure
+        self._check_numbers()
         image_path = self._engine.image_path(spec.image) or self._engine.image_path(image) or ""
         environment: dict[str, str | None] = {**structure.environment, "PATH": search_path(spec, image_path)}
         carried: list[str] = []
@@ -321,6 +322,20 @@ class Reconciler:
                 host=structure.host_options(sudo=spec.sudo),
             )
         )
+
+    def _check_numbers(self) -> None:
+        """See that numbers of users mean the same inside and outside."""
+        security = self._engine.security()
+        if "rootless" in security:
+            raise ExecutionError(
+                f"This {self._spec.backend} runs without root, and users inside would have other numbers",
+                remedy=f"Use the system's: {' or '.join(map(str, self._spec.sockets))}",
+            )
+        if "userns" in security and self._structure.options.host.get("userns_mode") != "host":
+            raise ExecutionError(
+                "This engine gives users inside other numbers than outside (userns-remap)",
+                remedy='Add: services.hermes-agent.container.extraOptions = [ "--userns=host" ];',
+            )
 
     def _prune(self) -> list[str]:
         gone = []

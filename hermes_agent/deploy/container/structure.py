@@ -161,11 +161,30 @@ def _binds(spec: ContainerSpec, volumes: list[str]) -> tuple[str, ...]:
         if ":" in str(path):
             raise ConfigError(f"{path} cannot be mounted", why="Paths of mounts cannot hold a colon.")
     binds.extend(_extra_bind(spec, volume) for volume in volumes)
+    _see_that_no_source_can_be_replaced(binds)
     targets = [bind.split(":")[1].rstrip("/") for bind in binds]
     for target in targets:
         if targets.count(target) > 1:
             raise ConfigError(f"extra_volumes: {target} is mounted more than once")
     return tuple(binds)
+
+
+def _options(bind: str) -> list[str]:
+    return bind.split(":")[2].split(",") if bind.count(":") > 1 else []
+
+
+def _see_that_no_source_can_be_replaced(binds: list[str]) -> None:
+    """What is below another mount the agent can rename, and put a link to anywhere in its place."""
+    writable = [Path(bind.split(":")[0]) for bind in binds if "ro" not in _options(bind)]
+    for bind in binds:
+        source = Path(bind.split(":")[0])
+        above = next((path for path in writable if path != source and source.is_relative_to(path)), None)
+        if source.is_absolute() and above is not None:
+            raise ConfigError(
+                f"extra_volumes: {source} is below {above}, which is mounted, too",
+                why="The agent could put a link there that leads the mount anywhere on this machine.",
+                remedy=f"Mount {above} read-only (:ro), or only one of the two.",
+            )
 
 
 def _extra_bind(spec: ContainerSpec, volume: str) -> str:

@@ -30,6 +30,7 @@ _GRACE_SECONDS = 20
 _ASK_SECONDS = 4.0
 _ADOPT_TRIES = 2
 _LAST_WORDS_SECONDS = 5.0
+_REPEAT_SECONDS = 2.0
 
 
 class Supervisor:
@@ -48,8 +49,8 @@ class Supervisor:
         self._start = host.start_facts(spec, self._account, watchdog)
         self._manager = ServiceManager(variables.get("NOTIFY_SOCKET"))
         self._ending = asyncio.Event()
-        self._is_hurried = False
         self._is_ready = False
+        self._is_stopping = False
         self._container = ""
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,7 +85,6 @@ class Supervisor:
         if not self._ending.is_set():
             self._ending.set()
         elif self._container:
-            self._is_hurried = True
             self._signal("SIGTERM")
 
     def reload(self) -> None:
@@ -181,14 +181,22 @@ class Supervisor:
             "STATUS=waiting for the gateway in the container",
             f"EXTEND_TIMEOUT_USEC={int((patience + 10) * 1_000_000)}",
         )
-        await asyncio.to_thread(self._engine.signal, self._container, "SIGTERM")
-        done, _ = await asyncio.wait({self._exited}, timeout=patience)
-        if not done:
+        await self._ask_to_end(patience)
+        if not self._exited.done():
             _say(f"The container did not end within {patience:g} s; it is killed.")
             await asyncio.to_thread(self._engine.signal, self._container, "SIGKILL")
             await asyncio.wait({self._exited}, timeout=30)
         if not self._exited.done():
             raise ExecutionError("The container cannot be ended", remedy="Restart the container engine.")
+
+    async def _ask_to_end(self, patience: float) -> None:
+        """Send SIGTERM until somebody says that it arrived: what only just begins does not hear it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while not self._exited.done() and (left := deadline - loop.time()) > 0:
+            if not self._is_stopping:
+                await asyncio.to_thread(self._engine.signal, self._container, "SIGTERM")
+            await asyncio.wait({self._exited}, timeout=min(left, _REPEAT_SECONDS))
 
     async def _roll_back(self) -> bool:
         is_back = await asyncio.to_thread(self._reconciler.roll_back)
@@ -201,6 +209,7 @@ class Supervisor:
 
     def _on_message(self, lines: list[str]) -> None:
         self._manager.tell(*lines)
+        self._is_stopping = self._is_stopping or "STOPPING=1" in lines
         if "READY=1" in lines and not self._is_ready:
             self._is_ready = True
             self._begin(self._confirm())
