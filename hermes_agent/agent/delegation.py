@@ -12,10 +12,11 @@ import itertools
 import secrets
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hermes_agent.agent.borrowed import BorrowedModel, BorrowedPlace
 from hermes_agent.agent.checkpoints import Checkpoints
 from hermes_agent.agent.compaction import Compactor
 from hermes_agent.agent.run import Run
@@ -25,16 +26,12 @@ from hermes_agent.config.sections.delegation import DelegationSettings
 from hermes_agent.core.approvals import ApprovalRequest, Decision
 from hermes_agent.core.delegation import Assignment, ChildReport, Delegation
 from hermes_agent.core.environment import (
-    BackgroundProcess,
     Command,
-    CommandResult,
     Environment,
-    FileInfo,
-    OutputSink,
 )
 from hermes_agent.core.errors import HermesError, ToolError, UsageError
 from hermes_agent.core.events import Notice, RunFinished, ToolCallFinished, ToolCallStarted, UsageUpdated
-from hermes_agent.core.model import Model, ModelEvent, ModelInfo, ModelRequest, Usage
+from hermes_agent.core.model import Model, Usage
 from hermes_agent.core.session import SessionRecord, SessionStore
 from hermes_agent.core.tool import Tool
 
@@ -276,7 +273,7 @@ class Subagents:
         tools = self._tools(assignment, may_delegate=may_delegate)
         name = f"{caller.id}_sub_{secrets.token_hex(4)}"
         environment = await _place(caller.scope.environment, name, parts)
-        model = _Shared(caller.model) if parts.make_model is None else parts.make_model()
+        model = BorrowedModel(caller.model) if parts.make_model is None else parts.make_model()
         prompt = PROMPT.format(
             cwd=environment.cwd, environment=environment.name, date=time.strftime("%Y-%m-%d")
         )
@@ -394,88 +391,11 @@ def _short(text: str, limit: int = GOAL_CHARS) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-class _Shared:
-    """The caller's model, which a child does not close."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
-
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
-        stream = self._model.stream(request)
-        try:
-            async for event in stream:
-                yield event
-        finally:
-            # Whoever stops listening wants the connection closed at once.
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
-
-    async def aclose(self) -> None:
-        pass
-
-
 async def _place(caller: Environment, name: str, parts: ChildParts) -> Environment:
     """Where a child works: a shell of its own here, the caller's place elsewhere, in the same directory."""
     if caller.name != "local":
-        return _SharedPlace(caller)
+        return BorrowedPlace(caller)
     environment = parts.make_environment(name, lambda _line: None)
     if environment.cwd != caller.cwd:
         await environment.execute(Command(f"cd -- {shlex.quote(caller.cwd)}", timeout_seconds=10))
     return environment
-
-
-class _SharedPlace:
-    """The caller's container or host. Commands start where the caller was and leave its shell alone."""
-
-    def __init__(self, inner: Environment) -> None:
-        self._inner = inner
-        self._cwd = inner.cwd
-        self._jobs: list[BackgroundProcess] = []
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def is_isolated(self) -> bool:
-        return self._inner.is_isolated
-
-    @property
-    def cwd(self) -> str:
-        return self._cwd
-
-    def _apart(self, command: Command) -> Command:
-        return replace(command, cwd=command.cwd or self._cwd, persistent=False)
-
-    async def execute(self, command: Command, on_output: OutputSink | None = None) -> CommandResult:
-        return await self._inner.execute(self._apart(command), on_output)
-
-    async def spawn(self, command: Command, on_output: OutputSink | None = None) -> BackgroundProcess:
-        process = await self._inner.spawn(self._apart(command), on_output)
-        self._jobs.append(process)
-        return process
-
-    def resolve(self, path: str) -> str:
-        return self._inner.resolve(path)
-
-    async def stat(self, path: str) -> FileInfo | None:
-        return await self._inner.stat(path)
-
-    async def read_bytes(self, path: str, *, offset: int = 0, max_bytes: int | None = None) -> bytes:
-        return await self._inner.read_bytes(path, offset=offset, max_bytes=max_bytes)
-
-    async def write_bytes(self, path: str, data: bytes) -> None:
-        await self._inner.write_bytes(path, data)
-
-    async def remove(self, path: str) -> None:
-        await self._inner.remove(path)
-
-    async def aclose(self) -> None:
-        for process in self._jobs:
-            if process.exit_code is None:
-                await process.kill()

@@ -26,7 +26,8 @@ from hermes_agent.core.approvals import Allowed, Verdict
 from hermes_agent.core.errors import ToolArgumentsError
 from hermes_agent.core.model import ToolDefinition
 from hermes_agent.core.tool import ToolContext, ToolResult
-from hermes_agent.tools.schema import MISSING, ObjectKind, Parameter, parameter
+from hermes_agent.tools.schema import parameter
+from hermes_agent.tools.schema_kinds import MISSING, ObjectKind, Parameter
 
 Arguments: TypeAlias = Mapping[str, Any]
 ToolFunction: TypeAlias = Callable[..., Awaitable[ToolResult]]

@@ -8,12 +8,10 @@ text that is no valid shell is read as far as it goes.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import codecs
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from hermes_agent.tools.shell_text import ansi, ansi_end, brace_list, closing, filtered, printf
 
 MAX_DEPTH = 12
 MAX_COMMANDS = 2_000
@@ -184,8 +182,8 @@ class _Reader:
         elif char == '"':
             self._double_quoted()
         elif text.startswith("$'", self._at):
-            end = _ansi_end(text, self._at + 2)
-            self._put(_ansi(text[self._at + 2 : end]))
+            end = ansi_end(text, self._at + 2)
+            self._put(ansi(text[self._at + 2 : end]))
             self._at = end + 1
         elif char in "$`":
             value, self._at = self._dollar(self._at)
@@ -384,66 +382,6 @@ class _Reader:
         self._documents = []
 
 
-def closing(text: str, at: int, opening: str = "(", close: str = ")", nesting: int = 0) -> int:
-    """Index of the bracket that closes the one before `at`; the end of the text if there is none."""
-    if nesting > 2 * MAX_DEPTH:
-        return len(text)
-    depth = 1
-    while at < len(text):
-        char = text[at]
-        if char == "\\":
-            at += 1
-        elif char == "'" and close == ")":
-            end = text.find("'", at + 1)
-            at = len(text) if end < 0 else end
-        elif char == '"':
-            at = _quote_end(text, at + 1, nesting)
-        elif char == opening:
-            depth += 1
-        elif char == close:
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
-    return len(text)
-
-
-def _quote_end(text: str, at: int, nesting: int) -> int:
-    while at < len(text) and text[at] != '"':
-        if text[at] == "\\":
-            at += 1
-        elif text.startswith("$(", at):
-            at = closing(text, at + 2, nesting=nesting + 1)
-        at += 1
-    return at
-
-
-def _ansi_end(text: str, at: int) -> int:
-    while at < len(text) and text[at] != "'":
-        at += 2 if text[at] == "\\" else 1
-    return min(at, len(text))
-
-
-def _ansi(text: str) -> str:
-    r"""Escapes such as `\x72` and `\162`, as in `$'…'`, `printf` and `echo -e`."""
-    try:
-        return codecs.decode(
-            text.replace(r"\e", r"\x1b").encode("latin-1", "backslashreplace"), "unicode_escape"
-        )
-    except (UnicodeDecodeError, ValueError):
-        return text
-
-
-def brace_list(word: str, limit: int = 64) -> list[str]:
-    """`{a,b}c` as `ac`, `bc`."""
-    match = re.search(r"\{([^{}]*,[^{}]*)\}", word)
-    if match is None or limit <= 1:
-        return [word]
-    head, tail = word[: match.start()], word[match.end() :]
-    parts = match[1].split(",")
-    return [found for part in parts for found in brace_list(head + part + tail, limit // len(parts))]
-
-
 def printed(command: ShellCommand) -> str | None:
     """What a command writes, if that is plain to see: `echo`, `printf`, here-documents, base64, `which`."""
     if not command.words:
@@ -452,9 +390,9 @@ def printed(command: ShellCommand) -> str | None:
     if name == "echo":
         while arguments and re.fullmatch(r"-[neE]+", arguments[0]):
             arguments = arguments[1:]
-        return _ansi(" ".join(arguments))
+        return ansi(" ".join(arguments))
     if name == "printf" and arguments:
-        return _printf([argument for argument in arguments if argument != "--"])
+        return printf([argument for argument in arguments if argument != "--"])
     if name == "pwd":
         return "$PWD"
     if name in ("which", "command", "type") and arguments:
@@ -462,7 +400,7 @@ def printed(command: ShellCommand) -> str | None:
     if name == "cat" and all(argument.startswith("-") for argument in arguments):
         return stdin_of(command)
     if name in ("base64", "base32", "openssl", "xxd", "rev", "tr"):
-        return _filtered(name, arguments, stdin_of(command))
+        return filtered(name, arguments, stdin_of(command))
     return None
 
 
@@ -471,34 +409,3 @@ def stdin_of(command: ShellCommand) -> str | None:
     if command.here:
         return "\n".join(command.here)
     return printed(command.sources[0]) if command.sources else None
-
-
-def _printf(arguments: Sequence[str]) -> str:
-    shape, *values = arguments
-    if "%" not in shape:
-        return _ansi(shape)
-    if not values:
-        return _ansi(re.sub(r"%[sbqd]", "", shape))
-    size = max(1, len(re.findall(r"%[sbqdx]", shape)))
-    found = []
-    for index in range(0, min(len(values), 200), size):
-        batch = iter(values[index : index + size])
-        found.append(re.sub(r"%[sbqdx]", lambda _match, batch=batch: next(batch, ""), shape))  # type: ignore[misc]
-    return _ansi("".join(found))
-
-
-def _filtered(name: str, arguments: Sequence[str], text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        if name == "rev":
-            return "\n".join(line[::-1] for line in text.split("\n"))
-        if name in ("base64", "openssl") and any(a in ("-d", "-D", "--decode", "-di") for a in arguments):
-            return base64.b64decode("".join(text.split()) + "==").decode("utf-8", "replace")
-        if name == "base32" and any(a in ("-d", "--decode") for a in arguments):
-            return base64.b32decode("".join(text.split())).decode("utf-8", "replace")
-        if name == "xxd" and any("r" in a for a in arguments if a.startswith("-")):
-            return bytes.fromhex("".join(text.split())).decode("utf-8", "replace")
-    except (ValueError, binascii.Error):
-        return None
-    return None

@@ -11,7 +11,7 @@ from hermes_agent.core.approvals import Allowed, NeedsApproval
 from hermes_agent.core.errors import ToolArgumentsError
 from hermes_agent.core.tool import ToolContext, ToolResult
 from hermes_agent.tools.function import tool
-from hermes_agent.tools.schema import Limit
+from hermes_agent.tools.schema_kinds import Limit
 
 
 class Step(TypedDict, total=False):
