@@ -197,6 +197,24 @@ def test_voice_comes_in_and_a_document_goes_out(
     assert not telegram.called("getFile")[1:]
 
 
+def test_a_picture_that_telegram_cannot_show_goes_as_a_document(
+    bot: TelegramGateway, telegram: TelegramServer, model_server: Any
+) -> None:
+    picture, voice = (bot.home.root.parent / name for name in ("wide.png", "words.ogg"))
+    picture.write_bytes(b"\x89PNG")
+    voice.write_bytes(b"OggS")
+    telegram.failures.append(Failure("sendPhoto", 400, "Bad Request: PHOTO_INVALID_DIMENSIONS"))
+    model = model_server([{"text": f"MEDIA:{picture}\nMEDIA:{voice}"}])
+    scripted(bot, model.base_url)
+    bot.start()
+    telegram.say("show me")
+    telegram.wait_for(lambda: len(telegram.sent) == 2)
+    assert [(each.method, each.file) for each in telegram.sent] == [
+        ("sendDocument", ("wide.png", b"\x89PNG")),
+        ("sendVoice", ("words.ogg", b"OggS")),
+    ]
+
+
 def test_a_streamed_answer_is_one_message_that_grows(
     bot: TelegramGateway, telegram: TelegramServer, model_server: Any
 ) -> None:
@@ -351,6 +369,7 @@ def test_cut_polls_and_garbage_are_outlived(bot: TelegramGateway, telegram: Tele
         Failure("getUpdates", -1),
         Failure("getUpdates", 200, garbage=True),
         Failure("getUpdates", 502, garbage=True),
+        Failure("getUpdates", 404, garbage=True),
         Failure("setMyCommands", 400),
     ]
     telegram.push(

@@ -137,6 +137,7 @@ def test_what_is_not_signed_as_it_must_be_is_refused(hooks: Hooks) -> None:
         ("a", {"body": b"{"}, 400, "not JSON"),
         ("a", {"body": b"\xff\xfe"}, 400, "not JSON"),
         ("a", {"body": b"[" * 4900}, 400, "not JSON"),
+        ("a", {"body": b"[" * 2400 + b"]" * 2400}, 400, "too deeply"),
     ]
     for route, options, status, words in cases:
         answer = hooks.post(route, {}, **options)

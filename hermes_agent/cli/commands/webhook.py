@@ -82,7 +82,7 @@ def subscribe(name: str, secret: str | None, deliver_chat_id: str | None, **give
     if entry["secret"] != UNPROTECTED and (before is None or secret):
         click.echo(f"Secret (shown once): {entry['secret']}")
     click.echo(f"Answers go to: {_target(entry)}")
-    _advise(app, settings)
+    _advise(app, settings, entry)
 
 
 @command.command("list")
@@ -210,14 +210,20 @@ def _unknown(name: str, known: Any) -> UsageError:
     return UsageError(f"There is no webhook {name.lower()!r}", remedy=f"Known: {names}")
 
 
-def _advise(app: App, settings: WebhookSettings) -> None:
+def _advise(app: App, settings: WebhookSettings, entry: dict[str, Any]) -> None:
     """What is still to be done."""
-    entry = next(each for each in PLATFORMS if each.name == "webhook")
-    if not is_enabled(entry, app.settings.platforms.get("webhook"), app.environ.get):
-        click.echo(
-            "Webhooks are switched off. Put WEBHOOK_ENABLED=true into "
-            f"{app.home.env_file} and run: hermes gateway reload"
-        )
+    target = str(entry.get("deliver") or "log").partition(":")[0]
+    for platform in PLATFORMS:
+        is_on = is_enabled(platform, app.settings.platforms.get(platform.name), app.environ.get)
+        if platform.name == "webhook" and not is_on:
+            click.echo(
+                "Webhooks are switched off. Put WEBHOOK_ENABLED=true into "
+                f"{app.home.env_file} and run: hermes gateway reload"
+            )
+        elif platform.name == target and not is_on:
+            click.echo(f"{target} is not set up yet: hermes gateway setup {target}")
+        elif platform.name == target and _target(entry) == target:
+            click.echo(f"That is the home channel: write /sethome in a chat on {target} to choose it.")
     if settings.is_local and not settings.public_url:
         click.echo(
             "Only this machine reaches that address. Lead a proxy to it (WEBHOOK_PUBLIC_URL=https://…) "

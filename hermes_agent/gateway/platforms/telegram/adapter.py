@@ -61,6 +61,7 @@ _BATCH = 100
 _MORE_SECONDS = 0.7
 """How long the rest of an album, or of a text that was cut, is waited for."""
 _MORE_POLLS = 4
+_POLL_PAUSES = (0.5, 2.0, 5.0)
 _CURSOR_SECONDS = 6 * 86_400.0
 """After a week without updates Telegram begins at a random number: an older offset is worth nothing."""
 _HEARTBEAT_SECONDS = 60.0
@@ -225,7 +226,7 @@ class TelegramAdapter(BaseAdapter):
         offset, wait = await self._load_offset(), self._settings.poll_seconds
         moved_at = time.monotonic()
         while True:
-            updates = await self._get_updates(offset, wait)
+            updates = await self._poll_once(offset, wait)
             for _ in range(_MORE_POLLS):
                 if not may_go_on(self._read(updates)):
                     break
@@ -242,6 +243,20 @@ class TelegramAdapter(BaseAdapter):
             elif time.monotonic() - moved_at > _CURSOR_SECONDS:
                 offset = None
             self.progressed()
+
+    async def _poll_once(self, offset: int | None, wait: float) -> list[Mapping[str, Any]]:
+        """Poll; a connection that breaks is nothing unusual, and no reason to begin anew."""
+        for pause in _POLL_PAUSES:
+            try:
+                return await self._get_updates(offset, wait)
+            except (ApiError, NoAnswerError) as error:
+                silence = time.monotonic() - self.last_progress
+                is_refused = isinstance(error, ApiError) and error.code < 500
+                if is_refused or silence > self.capabilities.max_silence_seconds / 2:
+                    raise
+                _LOG.info("a poll failed: %s", " ".join(error.lines))
+            await asyncio.sleep(pause)
+        return await self._get_updates(offset, wait)
 
     async def _get_updates(self, offset: int | None, wait: float) -> list[Mapping[str, Any]]:
         assert self._api is not None

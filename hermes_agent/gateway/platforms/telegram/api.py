@@ -226,6 +226,8 @@ def _result(response: httpx.Response) -> Any:
         )
     if response.status_code == 200:
         raise NoAnswerError("What came is no answer of the Bot API", has_left=True)
+    if response.status_code in (401, 403, 404):  # of something that stands in between, or in its place
+        raise ApiError(503, f"what answers with {response.status_code} is no Bot API", {})
     raise ApiError(response.status_code, response.reason_phrase or "no reason given", {})
 
 

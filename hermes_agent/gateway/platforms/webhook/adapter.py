@@ -162,31 +162,34 @@ class WebhookAdapter(BaseAdapter):
             )
         try:
             payload = _payload(request)
+            text = _prompt(route, _event(request.headers, payload), payload)
         except (ValueError, RecursionError):
-            return Answer.error(400, "The body is not JSON")
-        return await self._deliver(route, request, payload, now)
+            return Answer.error(400, "The body is not JSON, or nested too deeply")
+        return await self._deliver(route, request.headers, payload, text, now)
 
-    async def _deliver(self, route: Route, request: Request, payload: Any, now: float) -> Answer:
-        event = _event(request.headers, payload)
+    async def _deliver(
+        self, route: Route, headers: Mapping[str, str], payload: Any, text: str, now: float
+    ) -> Answer:
+        event = _event(headers, payload)
         if event == "url_verification" and isinstance(payload, dict) and "challenge" in payload:
             return Answer(200, {"challenge": payload["challenge"]})  # Slack asks whether anybody is there
-        if event == "ping" and "x-github-event" in request.headers:
+        if event == "ping" and "x-github-event" in headers:
             return Answer(200, {"status": "pong", "route": route.name})
         if route.settings.events and event not in route.settings.events:
             return Answer(200, {"status": "ignored", "route": route.name, "event": event})
-        delivery_id = _delivery_id(request.headers, payload)
+        delivery_id = _delivery_id(headers, payload)
         message_id = self._deliveries.message_id(route.name, delivery_id, now)
         told = {"route": route.name, "event": event, "delivery_id": delivery_id}
         if message_id is None:
             return Answer(200, {"status": "duplicate", **told})
         if route.settings.deliver_only:
-            return await self._pass_on(route, payload, message_id, told, now)
+            return await self._pass_on(route, text, message_id, told, now)
         message = InboundMessage(
             platform=NAME,
             chat_id=route.name,
             message_id=message_id,
             sender=Person(route.name, f"webhook {route.name}"),
-            text=_prompt(route, event, payload),
+            text=text,
             thread_id=hashlib.sha256(f"{route.name}:{message_id}".encode()).hexdigest()[:16],
             chat_name=route.settings.description or route.name,
             sent_at=now,
@@ -201,11 +204,10 @@ class WebhookAdapter(BaseAdapter):
         return Answer(202, {"status": "accepted", **told})
 
     async def _pass_on(
-        self, route: Route, payload: Any, message_id: str, told: Mapping[str, str], now: float
+        self, route: Route, text: str, message_id: str, told: Mapping[str, str], now: float
     ) -> Answer:
         """Send the text itself; no agent reads it."""
         assert self.receiver is not None and route.target is not None
-        text = fill(route.settings.prompt or "{__raw__}", payload, marked=False)
         try:
             state = await self.receiver.forward(
                 f"webhook:{route.name}:{message_id}", route.target, text, wait_seconds=_DELIVER_SECONDS
@@ -237,6 +239,9 @@ class WebhookAdapter(BaseAdapter):
 
 
 def _prompt(route: Route, event: str, payload: Any) -> str:
+    """What the agent is told, or the chat if no agent is in between."""
+    if route.settings.deliver_only:
+        return fill(route.settings.prompt or "{__raw__}", payload, marked=False)
     text = prompt_for(route.name, event, route.settings.prompt, payload, target=route.answer_goes)
     if not route.settings.skills:
         return text

@@ -44,8 +44,8 @@ def fill(template: str, payload: object, *, marked: bool) -> str:
 
 def prompt_for(route: str, event: str, template: str, payload: object, *, target: str) -> str:
     """What the agent is told about a delivery."""
-    raw = _json(payload)
-    orders = find_orders(raw)
+    filled = fill(template or f"{{{RAW}}}", payload, marked=True)
+    orders = find_orders(filled)
     about = f", event {_plain(event)}" if event else ""
     lines = [
         f'[A webhook delivery for the route "{route}"{about}. No person is waiting, and nobody can answer '
@@ -56,8 +56,7 @@ def prompt_for(route: str, event: str, template: str, payload: object, *, target
     ]
     if orders:
         lines.append(f"[Careful, this one contains {orders}.]")
-    lines.append(fill(template or f"{{{RAW}}}", payload, marked=True))
-    return "\n\n".join(lines)
+    return "\n\n".join([*lines, filled])
 
 
 def _looked_up(value: object, path: Sequence[str]) -> tuple[bool, object]:
