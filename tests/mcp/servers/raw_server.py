@@ -136,6 +136,20 @@ def listed(params: dict) -> dict:
     return page
 
 
+ANSWERS = json.loads(option("answers", "{}"))
+
+
+def has_answered(method: str, request_id: object) -> bool:
+    """Whether the options say what to answer; bytes, not messages."""
+    if method not in ANSWERS:
+        return False
+    sys.stdout.flush()
+    answer = ANSWERS[method].replace("{id}", str(request_id))
+    sys.stdout.buffer.write(answer.encode("latin-1") + b"\n")
+    sys.stdout.buffer.flush()
+    return True
+
+
 LISTENERS: list = []
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
@@ -218,7 +232,7 @@ def main() -> None:
         note(request)
         if "id" not in request or method is None:
             continue
-        if option("mute"):
+        if option("mute") or has_answered(method, request["id"]):
             continue
         if option("modern"):
             if method == "subscriptions/listen":
