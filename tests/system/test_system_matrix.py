@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,12 +139,15 @@ def test_in_a_room_it_answers_what_mentions_or_answers_it(
     pill = f'<a href="https://matrix.to/#/{quote(bot.user_id)}">Hermes</a> token-4'
     alice.say(room, {"msgtype": "m.text", "body": "Hermes token-4", "formatted_body": pill})
     alice.wait_for_text(room, "token-4")
+    gateway.stop()
+    gateway.start()
+    alice.say(room, "token-8 is for nobody after a restart either")
     bob.say(room, f"{bot.user_id} token-5 of somebody who may not")
     alice.say(room, {"msgtype": "m.notice", "body": f"{bot.user_id} token-6 of a machine"})
     alice.say(room, f"{bot.user_id} token-7")
     alice.wait_for_text(room, "token-7")
     answers = [each["content"]["body"] for each in alice.messages(room, bot.user_id)]
-    assert [text for text in answers if any(f"token-{number}" in text for number in (1, 5, 6))] == []
+    assert [text for text in answers if any(f"token-{number}" in text for number in (1, 5, 6, 8))] == []
 
 
 def test_a_thread_is_a_conversation_of_its_own(gateway: PlatformGateway, alice: Person, bot: Person) -> None:
@@ -162,6 +166,22 @@ def test_a_thread_is_a_conversation_of_its_own(gateway: PlatformGateway, alice: 
     assert answer["body"].startswith("[1]")
     assert answer["m.relates_to"]["rel_type"] == "m.thread"
     assert answer["m.relates_to"]["event_id"] == root
+
+
+def test_in_a_thread_that_it_takes_part_in_no_mention_is_needed(
+    gateway: PlatformGateway, alice: Person, bob: Person, bot: Person
+) -> None:
+    gateway.start()
+    room = alice.room(bot.user_id, bob.user_id, is_direct=False)
+    joined(alice, room, bot)
+    root = alice.say(room, "token-0 for nobody")
+    thread = {"m.relates_to": {"rel_type": "m.thread", "event_id": root, "is_falling_back": True}}
+    alice.say(room, f"{bot.user_id} token-1", **thread)
+    alice.wait_for_text(room, "token-1")
+    gateway.stop()
+    gateway.start()
+    alice.say(room, "token-2", **thread)
+    assert alice.wait_for_text(room, "token-2")["content"]["body"].startswith("[3]")
 
 
 def test_an_edited_message_is_taken_with_its_new_text(
@@ -234,12 +254,34 @@ def test_what_was_said_while_it_was_down_is_answered_however_much(
     alice.say(room, "token-0")
     alice.wait_for_text(room, "token-0")
     gateway.stop()
-    for number in range(1, 131):  # more than one sync gives
+    for number in range(1, 71):  # more than one sync gives
         alice.say(room, f"token-{number:03}.")
     gateway.start()
-    alice.wait_for_text(room, "token-130.", timeout=60)
+    alice.wait_for_text(room, "token-070.", timeout=60)
     answered = "\n".join(alice.shown(room))
-    assert [number for number in range(1, 131) if f"token-{number:03}." not in answered] == []
+    assert [number for number in range(1, 71) if f"token-{number:03}." not in answered] == []
+
+
+def test_a_cursor_that_the_server_does_not_know_loses_and_repeats_nothing(
+    gateway: PlatformGateway, alice: Person, bot: Person
+) -> None:
+    gateway.start()
+    room = direct(alice, bot)
+    alice.say(room, "token-1")
+    alice.wait_for_text(room, "token-1")
+    gateway.stop()
+    alice.say(room, "token-2")
+    with sqlite3.connect(gateway.home.root / "state.db") as db:
+        where = "platform = 'matrix' AND name = 'cursor'"
+        (stored,) = db.execute(f"SELECT value FROM platform_state WHERE {where}").fetchone()
+        broken = json.dumps({**json.loads(stored), "token": "no such token"})
+        db.execute(f"UPDATE platform_state SET value = ? WHERE {where}", (broken,))
+    gateway.start()
+    alice.wait_for_text(room, "token-2")
+    assert "does not know how far we were" in gateway.output()
+    alice.say(room, "token-3")
+    alice.wait_for_text(room, "token-3")
+    assert len(alice.messages(room, bot.user_id)) == 3
 
 
 def test_nothing_is_lost_or_answered_twice_when_the_process_is_killed(
@@ -338,7 +380,7 @@ def test_without_encryption_an_encrypted_room_is_told_once(
 
 
 def test_messages_to_people_and_aliases_are_sent(
-    gateway: PlatformGateway, alice: Person, bot: Person
+    gateway: PlatformGateway, alice: Person, bob: Person, bot: Person
 ) -> None:
     gateway.start()
     room = alice.room(bot.user_id, room_alias_name=f"news{next(_NAMES)}")
@@ -354,6 +396,17 @@ def test_messages_to_people_and_aliases_are_sent(
     person = gateway.ask("send", platform="matrix", chat_id=alice.user_id, text="to you", key="k4")
     assert person["state"] == "sent"
     alice.wait_for_text(room, "to you")
+    stranger = gateway.ask("send", platform="matrix", chat_id=bob.user_id, text="hello bob", key="k5")
+    assert stranger["state"] == "sent"
+    bob.wait_for(lambda: bob.invited)
+    bob.join(bob.invited[0])
+    gateway.stop()
+    gateway.start()
+    assert (
+        gateway.ask("send", platform="matrix", chat_id=bob.user_id, text="again", key="k6")["state"] == "sent"
+    )
+    bob.wait_for_text(bob.invited[0], "again")
+    assert len(bob.invited) == 1
 
 
 def test_odd_and_hostile_events_stop_nothing(gateway: PlatformGateway, alice: Person, bot: Person) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from mimetypes import guess_type
 from pathlib import Path
@@ -24,6 +26,7 @@ from hermes_agent.core.errors import (
     DeliveryError,
     NotReadyError,
     PlatformError,
+    StoreError,
 )
 from hermes_agent.core.loading import load
 from hermes_agent.core.platform import (
@@ -63,6 +66,8 @@ MAX_TEXT = 8_000
 """Bytes of Markdown. With its HTML, twice in an edit, encrypted, it must fit into 65,536."""
 _TYPING_SECONDS = 8.0
 _REMEMBERED = 2_000
+_REMEMBERED_THREADS = 200
+_MARGIN_SECONDS = 300.0
 _CONNECTION = "hermes_agent.gateway.platforms.matrix.connection"
 _UNREADABLE = (
     "🔒 I cannot read this room, because it is encrypted and I was set up without encryption. "
@@ -112,24 +117,33 @@ class MatrixAdapter(BaseAdapter):
         self._connection = connection
         self._refused = cast("type[MatrixRefusedError]", load(f"{_CONNECTION}:MatrixRefusedError"))
         self._cursor = ""
+        self._synced_at = 0.0
         self._first: News | None = None
         self._salt = ""
         self._own_events: OrderedDict[str, None] = OrderedDict()
         self._notices: dict[str, str] = {}
         self._invitations: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
-        self._reading: set[asyncio.Task[None]] = set()
+        self._direct: dict[str, str] = {}
+        self._threads: dict[str, str] = {}
+        self._typing: set[str] = set()
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def start(self, receiver: Receiver) -> None:
         """Sign in and learn which rooms there are."""
         self.receiver = receiver
         try:
             await self._connection.open()
-            self._cursor = await self._load_cursor(receiver)
+            stored = _mapping(await receiver.load_cursor(NAME))
+            if stored.get("user") == self._connection.user_id:
+                self._cursor = stored.get("token", "")
+                self._synced_at = _number(stored.get("at", ""))
             self._salt = await _load_salt(receiver)
             self._invitations = _mapping(await receiver.load_cursor(f"{NAME}.invitations"))
             self._notices = _mapping(await receiver.load_cursor(f"{NAME}.notices"))
-            self._first = await self._connection.sync(self._cursor, is_first=True)
+            self._direct = _mapping(await receiver.load_cursor(f"{NAME}.direct"))
+            self._threads = _mapping(await receiver.load_cursor(f"{NAME}.threads"))
+            self._first = await self._first_sync()
         except PlatformError as error:
             await self.stop()
             raise self._lost(error) from error
@@ -143,11 +157,9 @@ class MatrixAdapter(BaseAdapter):
         assert self.receiver is not None
         try:
             news, self._first = self._first, None
-            is_new = not self._cursor
             while True:
                 if news is not None:
-                    await self._take(news, with_rooms=not is_new)
-                    is_new = False
+                    await self._take(news)
                 self.progressed()
                 news = await self._connection.sync(self._cursor, is_first=False)
         except PlatformError as error:
@@ -155,9 +167,9 @@ class MatrixAdapter(BaseAdapter):
 
     async def stop(self) -> None:
         """Disconnect; the session stays."""
-        for task in self._reading:
+        for task in self._beside:
             task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self._connection.close()
 
     async def send(self, part: OutgoingPart) -> str:
@@ -174,6 +186,10 @@ class MatrixAdapter(BaseAdapter):
             event_id = await self._connection.send(room_id, content, f"hermes.{self._salt}.{part.key}")
         except PlatformError as error:
             raise self._not_sent(error) from error
+        await self._remember(room_id, part.address.thread_id)
+        if room_id in self._typing:  # the server would go on showing it
+            self._typing.discard(room_id)
+            self._soon(self._connection.typing(room_id, 0))
         self._own_events[event_id] = None
         while len(self._own_events) > _REMEMBERED:
             self._own_events.popitem(last=False)
@@ -192,6 +208,7 @@ class MatrixAdapter(BaseAdapter):
         """Show that an answer is being written."""
         with suppress(PlatformError):
             await self._connection.typing(address.chat_id, _TYPING_SECONDS)
+            self._typing.add(address.chat_id)
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         """Download a file, with the token that authenticated media needs."""
@@ -220,19 +237,37 @@ class MatrixAdapter(BaseAdapter):
 
     # Receiving.
 
-    async def _take(self, news: News, *, with_rooms: bool) -> None:
+    async def _first_sync(self) -> News:
+        """From the cursor, or from nothing if the server does not know it any more."""
+        try:
+            return await self._connection.sync(self._cursor, is_first=True)
+        except self._refused as error:
+            if not self._cursor or error.is_signed_out or error.status != 400:
+                raise
+            _LOG.warning(
+                "matrix: the server does not know how far we were (%s); looking at what is there", error
+            )
+            self._cursor = ""
+            return await self._connection.sync("", is_first=True)
+
+    async def _take(self, news: News) -> None:
         """Everything of one sync; the cursor is stored when all of it is."""
         assert self.receiver is not None
-        for room in news.rooms if with_rooms else ():
-            await self._take_room(room)
+        # Without a cursor everything is news: then the server's clock decides, the first time nothing counts.
+        since = 0.0 if self._cursor else (self._synced_at - _MARGIN_SECONDS if self._synced_at else math.inf)
+        for room in news.rooms if since < math.inf else ():
+            await self._take_room(room, since)
         await self._take_invitations(news.invitations)
         self._cursor = news.next_batch
-        stored = json.dumps({"user": self._connection.user_id, "token": news.next_batch})
+        self._synced_at = time.time()
+        stored = json.dumps(
+            {"user": self._connection.user_id, "token": news.next_batch, "at": f"{self._synced_at:.0f}"}
+        )
         await self.receiver.save_cursor(NAME, stored)
 
-    async def _take_room(self, room: RoomNews) -> None:
-        events: Sequence[Json] = room.events
-        if room.gap_from:
+    async def _take_room(self, room: RoomNews, since: float) -> None:
+        events: Sequence[Json] = [event for event in room.events if _at(event) >= since]
+        if room.gap_from and self._cursor:
             try:
                 events = [*await self._connection.older(room.room_id, room.gap_from, self._cursor), *events]
             except self._refused as error:
@@ -252,15 +287,13 @@ class MatrixAdapter(BaseAdapter):
                 await self._hand_over(room.room_id, said)
                 last = str(event.get("event_id") or "")
         if last and self._account.settings.read_markers:
-            task = asyncio.create_task(self._mark_read(room.room_id, last), name="matrix read marker")
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
+            self._soon(self._connection.mark_read(room.room_id, last))
 
     async def _hand_over(self, room_id: str, said: Said) -> None:
         assert self.receiver is not None
         own = self._account.settings
         connection = self._connection
-        is_direct = connection.people(room_id) <= 2
+        is_direct = await self._is_direct(room_id, said.sender)
         name = connection.person_name(room_id, connection.user_id)
         text, is_called = without_mention(said.text, (connection.user_id, name))
         is_addressed = (
@@ -270,6 +303,7 @@ class MatrixAdapter(BaseAdapter):
             or room_id in own.free_response_rooms
             or connection.user_id in said.mentions
             or await self._is_ours(room_id, said.reply_to_id)
+            or said.thread_id in self._threads
             or await self._is_ours(room_id, said.thread_id)
         )
         thread_id = said.thread_id
@@ -293,6 +327,20 @@ class MatrixAdapter(BaseAdapter):
                 attachments=said.attachments,
             )
         )
+
+    async def _is_direct(self, room_id: str, sender: str) -> bool:
+        """Whether nobody else is there; remembered, for messages to the person."""
+        assert self.receiver is not None
+        try:
+            is_direct = await self._connection.people(room_id) == {sender, self._connection.user_id}
+        except self._refused as error:
+            if error.is_signed_out:
+                raise
+            return False
+        if is_direct and self._direct.get(sender) != room_id:
+            self._direct[sender] = room_id
+            await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
+        return is_direct
 
     async def _is_ours(self, room_id: str, event_id: str) -> bool:
         """Whether we sent an event; asked of the server if we do not remember."""
@@ -322,6 +370,9 @@ class MatrixAdapter(BaseAdapter):
             try:
                 await self._connection.join(room_id)
                 _LOG.info("matrix: joined %s, invited by %s", room_id, inviter)
+                # If it is one; that is looked at before it is used.
+                self._direct.setdefault(inviter, room_id)
+                await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
             except self._refused as error:
                 if error.is_signed_out:
                     raise
@@ -348,9 +399,16 @@ class MatrixAdapter(BaseAdapter):
             self._notices[room_id] = reason
             await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
 
-    async def _mark_read(self, room_id: str, event_id: str) -> None:
-        with suppress(PlatformError):
-            await self._connection.mark_read(room_id, event_id)
+    def _soon(self, call: Coroutine[Any, Any, None]) -> None:
+        """Do something beside that nobody waits for and that may fail."""
+
+        async def quietly() -> None:
+            with suppress(PlatformError):
+                await call
+
+        task = asyncio.create_task(quietly(), name="matrix courtesy")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     # Sending.
 
@@ -363,9 +421,18 @@ class MatrixAdapter(BaseAdapter):
                 why="It looks like !room:server, #alias:server or @person:server",
                 is_permanent=True,
             )
-        if chat_id not in self._aliases:
-            self._aliases[chat_id] = await self._connection.find_room(chat_id)
-        return self._aliases[chat_id]
+        known = self._direct.get(chat_id) or self._aliases.get(chat_id)
+        pair = {chat_id, self._connection.user_id}
+        if known and (chat_id[0] == "#" or await self._connection.people(known) == pair):
+            return known
+        room_id = await self._connection.open_room(chat_id)
+        if chat_id[0] == "#":
+            self._aliases[chat_id] = room_id
+        else:
+            self._direct[chat_id] = room_id
+            assert self.receiver is not None
+            await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
+        return room_id
 
     async def _file_content(self, room_id: str, file: OutgoingFile) -> Content:
         try:
@@ -393,6 +460,14 @@ class MatrixAdapter(BaseAdapter):
         else:
             content["url"] = url
         return content
+
+    async def _remember(self, room_id: str, thread_id: str) -> None:
+        """We take part in a thread: what is said there is for us from now on."""
+        assert self.receiver is not None
+        if thread_id and thread_id not in self._threads:
+            self._threads = dict([*self._threads.items(), (thread_id, room_id)][-_REMEMBERED_THREADS:])
+            with suppress(StoreError):  # the message is sent all the same
+                await self.receiver.save_cursor(f"{NAME}.threads", json.dumps(self._threads))
 
     # Errors.
 
@@ -426,11 +501,6 @@ class MatrixAdapter(BaseAdapter):
             retry_after_seconds=error.retry_after_seconds,
         )
 
-    async def _load_cursor(self, receiver: Receiver) -> str:
-        """The token of the last sync; none if it was another account's."""
-        found = _mapping(await receiver.load_cursor(NAME))
-        return found.get("token", "") if found.get("user") == self._connection.user_id else ""
-
 
 async def _load_salt(receiver: Receiver) -> str:
     """Part of all transaction ids: a new database counts from one again, but the server remembers."""
@@ -460,3 +530,16 @@ def _mapping(text: str) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _at(event: Json) -> float:
+    """Unix time of an event, by the server's clock."""
+    at = event.get("origin_server_ts")
+    return at / 1000 if isinstance(at, int | float) else 0.0
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -42,6 +42,9 @@ SYNC_SECONDS = 30.0
 _REQUEST_SECONDS = 60.0
 _FIRST_SYNC_SECONDS = 180.0
 _MOST_OLDER = 2_000
+_MOST_PEOPLE_BYTES = 50_000_000
+_SMALL_ROOM = 10
+"""A larger room does not become a direct chat while we run; it is not counted anew when somebody comes."""
 _FILTER = {
     "presence": {"types": []},
     "room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 50, "lazy_load_members": True}},
@@ -117,6 +120,7 @@ class MatrixConnection:
         self._account = account
         self._directory = directory
         self._client: Any = None
+        self._people: dict[str, frozenset[str]] = {}
         self.reads_encrypted = account.settings.encryption and ENCRYPTION_ENABLED
 
     @property
@@ -196,6 +200,11 @@ class MatrixConnection:
             raise MatrixUnreachableError("The home server does not answer") from error
         if self.reads_encrypted:
             await self._look_after_keys()
+        for room_id, room in response.rooms.join.items():
+            events = map(_source, [*room.state, *room.timeline.events])
+            is_small = len(self._people.get(room_id, ())) <= _SMALL_ROOM
+            if is_small and any(event.get("type") == "m.room.member" for event in events):
+                self._people.pop(room_id, None)
         return News(
             response.next_batch,
             tuple(
@@ -227,10 +236,31 @@ class MatrixConnection:
             start = response.end
         return found[::-1]
 
-    def people(self, room_id: str) -> int:
-        """How many are in a room, or invited; 0 if we are not in it."""
-        room = self._client.rooms.get(room_id) if self._client is not None else None
-        return room.joined_count + room.invited_count if room is not None else 0
+    async def people(self, room_id: str) -> frozenset[str]:
+        """Who is in a room, or invited; nobody if we may not know. Raises like `send`.
+
+        Counts that come with a sync are not complete after a restart, so the server is asked.
+        """
+        known = self._people.get(room_id)
+        if known is None:
+            path = f"/_matrix/client/v3/rooms/{quote(room_id, safe='')}/members?not_membership=leave"
+            response = await self._get(path)
+            try:
+                found = (
+                    json.loads(await self._read(response, _MOST_PEOPLE_BYTES))
+                    if response.status == 200
+                    else {}
+                )
+            except ValueError:
+                found = {}
+            finally:
+                response.release()
+            known = self._people[room_id] = frozenset(
+                str(event.get("state_key"))
+                for event in found.get("chunk", ())
+                if event.get("content", {}).get("membership") in ("join", "invite")
+            )
+        return known
 
     def room_name(self, room_id: str) -> str:
         """For people."""
@@ -283,9 +313,7 @@ class MatrixConnection:
         server, _, media_id = str(wanted["url"]).removeprefix("mxc://").partition("/")
         for base in ("/_matrix/client/v1/media/download", "/_matrix/media/v3/download"):
             path = f"{base}/{quote(server, safe='')}/{quote(media_id, safe='')}"
-            response = await self._call_raw(
-                "send", "GET", path, None, {"Authorization": f"Bearer {self._client.access_token}"}
-            )
+            response = await self._get(path)
             try:
                 if response.status == 404 and base.startswith("/_matrix/client"):
                     continue  # an old server
@@ -308,8 +336,8 @@ class MatrixConnection:
         await self._call("join", room_id)
 
     async def typing(self, room_id: str, seconds: float) -> None:
-        """Show that an answer is being written. Raises like `send`."""
-        await self._call("room_typing", room_id, True, int(seconds * 1000))
+        """Show that an answer is being written; 0 seconds: no more. Raises like `send`."""
+        await self._call("room_typing", room_id, seconds > 0, int(seconds * 1000))
 
     async def mark_read(self, room_id: str, event_id: str) -> None:
         """Raises like `send`."""
@@ -319,8 +347,8 @@ class MatrixConnection:
         """One event. Raises like `send`."""
         return _source((await self._call("room_get_event", room_id, event_id)).event)
 
-    async def find_room(self, name: str) -> str:
-        """The room of an alias (`#…`), or the direct room with a person (`@…`), made if there is none.
+    async def open_room(self, name: str) -> str:
+        """The room of an alias (`#…`), or a new direct room with a person (`@…`).
 
         Raises:
             MatrixUnreachableError: No answer.
@@ -328,9 +356,6 @@ class MatrixConnection:
         """
         if name.startswith("#"):
             return str((await self._call("room_resolve_alias", name)).room_id)
-        for room_id, room in self._client.rooms.items():
-            if name in room.users and self.people(room_id) == 2:
-                return str(room_id)
         response = await self._call(
             "room_create", is_direct=True, invite=(name,), preset=RoomPreset.trusted_private_chat
         )
@@ -435,6 +460,13 @@ class MatrixConnection:
             if isinstance(event, InviteMemberEvent) and event.state_key == self.user_id:
                 return str(event.sender)
         return ""
+
+    async def _get(self, path: str) -> aiohttp.ClientResponse:
+        if self._client is None:
+            raise MatrixUnreachableError("Not connected")
+        headers = {"Authorization": f"Bearer {self._client.access_token}"}
+        response: aiohttp.ClientResponse = await self._call_raw("send", "GET", path, None, headers)
+        return response
 
     async def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         response = await self._call_raw(name, *arguments, **options)
