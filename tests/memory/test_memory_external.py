@@ -322,6 +322,7 @@ def test_a_conversation_reaches_honcho_and_what_it_knows_reaches_the_next(
     assert any("as Honcho sees them" in part["name"] for part in parts["parts"])
     status = json.loads(cli.run("memory", "status", "--json").stdout)
     assert status["label"] == "Honcho" and status["problem"] == "" and status["waiting"] == 0
+    assert "Honcho" in cli.run("doctor").stdout
     honcho.answer = "They like it short."
     assert "They like it short." in cli.run("memory", "ask", "How do I like answers?").stdout
 
@@ -334,6 +335,7 @@ def test_a_dead_service_costs_a_notice_and_nothing_else(cli: CommandLine) -> Non
     status = cli.run("memory", "status")
     assert status.returncode == 1
     assert "does not work" in status.stdout and "1 exchange waits" in status.stdout
+    assert "Honcho, 1 waiting" in cli.run("doctor").stdout
 
 
 def test_a_mute_service_ends_the_process_in_seconds(honcho: HonchoServer, cli: CommandLine) -> None:

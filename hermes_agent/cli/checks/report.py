@@ -28,6 +28,7 @@ CHECKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("Services", "services", ("check_model", "check_backend")),
     ("Services", "mcp", ("check_mcp",)),
+    ("Services", "memory", ("check_memory_service",)),
     ("Machine", "machine", ("check_programs", "check_terminal", "check_clock")),
 )
 """Heading, module, functions: what `hermes doctor` does, in the order it is shown."""
