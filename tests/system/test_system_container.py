@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_machine import COMMAND, GID, UID, Machine, Supervised, machines, make_store, open_engine
+from container_machine import COMMAND, GID, IMAGE, UID, Machine, Supervised, machines, make_store, open_engine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -557,6 +557,88 @@ def test_a_virtual_environment_whose_interpreter_went_is_repaired(machine: Machi
     machine.up()
     assert machine.exec("pip", "--version")[0] == 0
     assert machine.exec("test", "-e", "/home/hermes/.venv/kept")[0] == 0
+
+
+def test_volumes_that_the_image_asks_for_move_along(either: Machine):
+    """Data that databases and the like keep in a volume of the image is no part of the layer."""
+    tag = either.name[-6:]
+    made = either.api.create_container(IMAGE, ["true"])["Id"]
+    either.api.commit(made, repository="hermes-test-volume", tag=tag, changes=["VOLUME /var/kept"])
+    either.api.remove_container(made)
+    image = f"hermes-test-volume:{tag}"
+    before = {volume["Name"] for volume in either.api.volumes()["Volumes"] or ()}
+    try:
+        either.up(image=image)
+        assert either.exec("sudo", "sh", "-c", "echo data >/var/kept/file")[0] == 0
+        either.running[-1].end()
+        second = either.run(extra_options=["--memory=512m"])
+        second.until_true(lambda: "removed: the container" in second.output, "the old one to go")
+        assert either.exec("cat", "/var/kept/file")[1] == "data\n"
+        second.end()
+        third = either.run(extra_options=["--memory=256m"], preserve_layer=False)
+        third.until_true(lambda: "removed: the container" in third.output, "the old one to go")
+        assert either.exec("ls", "/var/kept")[1] == ""
+        third.end()
+        assert either.command("remove").returncode == 0
+        left = {volume["Name"] for volume in either.api.volumes()["Volumes"] or ()} - before
+        assert len(left) <= 1, "only what was taken over, which has a name for the engine now"
+        for name in left:
+            either.api.remove_volume(name)
+    finally:
+        for supervised in either.running:
+            supervised.kill()
+        for name in either.names():
+            either.api.remove_container(name, force=True, v=True)
+        for name in either.layers():
+            either.api.remove_image(name, force=True)
+        either.api.remove_image(image, force=True)
+
+
+def test_options_reach_the_engine(machine: Machine):
+    machine.up(
+        extra_options=[
+            *(
+                "--memory=512m",
+                "--cpus=0.5",
+                "--shm-size",
+                "32m",
+                "--pids-limit=200",
+                "--tmpfs=/scratch:size=1m",
+            ),
+            *(
+                "--ulimit=nofile=1000:2000",
+                "--add-host=elsewhere:10.1.2.3",
+                "--cap-add=SYS_PTRACE",
+                "-e",
+                "A=b",
+            ),
+            *(
+                "--network=bridge",
+                "--hostname=box",
+                "-p",
+                "127.0.0.1:0:8080",
+                "--label=x=y",
+                "--dns=10.9.9.9",
+            ),
+            *("--sysctl=net.ipv4.ip_unprivileged_port_start=0", "--oom-score-adj=100", "--group-add=44"),
+        ],
+        exec_user="agent",
+    )
+    host = machine.inspect()["HostConfig"]
+    assert host["Memory"] == 512 << 20
+    assert host["NanoCpus"] == 500_000_000
+    assert host["ShmSize"] == 32 << 20
+    assert "8080/tcp" in host["PortBindings"]
+    said = machine.exec(
+        "sh",
+        "-c",
+        "hostname; id -un; echo $HOME $A; ulimit -n; cat /etc/hosts /etc/resolv.conf; df",
+        user="agent",
+    )
+    assert said[1].startswith("box\nagent\n/home/agent b\n1000\n")
+    assert "10.1.2.3\telsewhere" in said[1]
+    assert "10.9.9.9" in said[1]
+    assert "/scratch" in said[1]
 
 
 def test_a_plan_for_programs_is_json(machine: Machine):

@@ -125,7 +125,7 @@ class Engine:
         """
         repository, tag = parse_repository_tag(image)
         layers: dict[str, str] = {}
-        failure = ""
+        failure, told = "", 0.0
         try:
             for event in self._api.pull(repository, tag=tag or "latest", stream=True, decode=True):
                 if is_stopped():
@@ -133,6 +133,9 @@ class Engine:
                 failure = str(event.get("error") or failure)
                 if "id" in event and "progressDetail" in event:
                     layers[event["id"]] = event.get("status", "")
+                if time.monotonic() - told < 1:
+                    continue
+                told = time.monotonic()
                 done = sum(state in {"Pull complete", "Already exists"} for state in layers.values())
                 tell(f"pulling {image}: {done} of {len(layers)} layers")
         except (errors.DockerException, OSError) as error:

@@ -236,7 +236,8 @@ class Reconciler:
         gone = []
         previous = self._engine.find(previous_name(self._spec))
         if previous is not None and previous.labels.get(LABEL_NAME) == self._spec.name:
-            self._engine.remove(previous.id)
+            # Its nameless volumes go with it, unless the new one has taken them over.
+            self._engine.remove(previous.id, volumes=True)
             gone.append(f"the container {previous.name}")
         return gone + self._prune()
 

@@ -112,6 +112,10 @@ class Supervisor:
             if self._ending.is_set() and not self._container:
                 return 0
             return await self._stay()
+        except ExecutionError:
+            if self._ending.is_set() and not self._container:
+                return 0  # told to end while it was still preparing
+            raise
         finally:
             self._engine.close()
 
