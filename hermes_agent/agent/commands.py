@@ -107,6 +107,13 @@ COMMANDS: tuple[CommandSpec, ...] = (
     ),
     CommandSpec("title", "Show or set the title", "Conversation", args="[text]"),
     CommandSpec("resume", "Go on with an earlier conversation", "Conversation", args="[id or title]"),
+    CommandSpec(
+        "handoff",
+        "Leave, and go on in the home channel of a platform",
+        "Conversation",
+        "<platform>",
+        scope="cli",
+    ),
     CommandSpec("sessions", "List earlier conversations", "Conversation", args="[search]"),
     CommandSpec(
         "branch", "Go on in a copy of this conversation", "Conversation", "[title]", aliases=("fork",)

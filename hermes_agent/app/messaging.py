@@ -50,6 +50,7 @@ async def make_service(process: GatewayProcess) -> MessagingService:
     process.control.register("approve", service.on_approve)
     process.control.register("platform", service.on_platform)
     process.control.register("session.release", service.on_release)
+    process.control.register("session.handoff", service.on_handoff)
     return service
 
 

@@ -18,6 +18,7 @@ from hermes_agent.core.surface import Health
 from hermes_agent.gateway.access import Access
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.delivery import Delivery
+from hermes_agent.gateway.handoff import hand_over
 from hermes_agent.gateway.keeper import Keeper
 from hermes_agent.gateway.ports import GatewayPorts, PlatformFactory
 from hermes_agent.gateway.processes import ProcessNotices
@@ -212,6 +213,13 @@ class MessagingService:
         """The terminal wants to go on with a session that a chat has open."""
         router = self._router
         return {"is_free": router is not None and await router.release(str(request.get("session_id")))}
+
+    async def on_handoff(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The terminal hands its conversation over to a platform's home channel."""
+        if self._router is None:
+            raise GatewayError("The gateway is still starting")
+        platform, session_id = str(request.get("platform")), str(request.get("session_id"))
+        return {"address": await hand_over(self._router.context, platform, session_id)}
 
     async def on_platform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Pause or resume a platform."""

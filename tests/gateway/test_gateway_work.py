@@ -16,6 +16,7 @@ from gateway_process import Gateway
 from loopback_server import LoopbackServer
 
 from hermes_agent.config.paths import Home
+from hermes_agent.core.errors import GatewayError
 
 SLOW = {"when": {"user": "slowly"}, "text": "one two three four five six", "chunk_size": 4}
 ECHO = {"text": "You said: {{user}}"}
@@ -442,6 +443,25 @@ def test_one_conversation_goes_on_in_two_chats_and_in_the_terminal_by_turns(
     assert (done.returncode, done.stdout.strip()) == (0, "7 messages"), done.stderr
     chat_server.say("count", chat="c2")
     chat_server.wait_for_text("9 messages", chat="c2")
+
+
+def test_the_terminal_hands_a_conversation_over_to_the_home_channel(
+    gateway: Gateway, chat_server: LoopbackServer
+) -> None:
+    gateway.start()
+    chat_server.say("token-1", chat="c5")
+    chat_server.wait_for_text("token-1", chat="c5")
+    session_id = str(one(gateway.home.state_db, "SELECT id FROM sessions"))
+    with pytest.raises(GatewayError, match="no home channel"):
+        gateway.ask("session.handoff", platform="loopback", session_id=session_id)
+    with pytest.raises(GatewayError, match="not connected"):
+        gateway.ask("session.handoff", platform="telegram", session_id=session_id)
+    chat_server.say("/sethome")
+    chat_server.wait_for_text("come to this chat")
+    gateway.ask("session.handoff", platform="loopback", session_id=session_id)
+    chat_server.wait_for_text("“token-1” goes on here")
+    chat_server.say("/status")
+    chat_server.wait_for_text(f"Session: {session_id}")
 
 
 def test_somebody_elses_conversation_cannot_be_resumed(gateway: Gateway, chat_server: LoopbackServer) -> None:

@@ -19,6 +19,7 @@ from hermes_agent.agent.commands import SlashCommand
 from hermes_agent.agent.delegation import agents
 from hermes_agent.agent.service import SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.app.daemon.control import ask_gateway
 from hermes_agent.app.learning_commands import memory_command, skills_command
 from hermes_agent.app.mcp_command import mcp_command
 from hermes_agent.cli.chat.background import BackgroundTasks
@@ -86,6 +87,7 @@ class SlashCommands:
             "status": self._status,
             "help": self._help,
             "version": self._version,
+            "handoff": self._handoff,
             "quit": self._quit,
         }
 
@@ -480,6 +482,18 @@ class SlashCommands:
     async def _version(self, _argument: str) -> None:
         python = ".".join(str(part) for part in sys.version_info[:3])
         self._say(f"hermes-agent {__version__}, Python {python}")
+
+    async def _handoff(self, argument: str) -> None:
+        platform, chat = argument.strip().lower(), self._chat
+        if not platform:
+            raise UsageError("/handoff needs the name of a platform", remedy="/handoff telegram")
+        if not chat.session.messages:
+            raise UsageError("There is nothing to hand over yet")
+        answer = await asyncio.to_thread(
+            ask_gateway, chat.app.home, "session.handoff", platform=platform, session_id=chat.session.id
+        )
+        self._say(f"It goes on in {answer['address']}.")
+        chat.leave(0)
 
     async def _quit(self, argument: str) -> None:
         self._chat.deletes_session = "--delete" in argument.split()

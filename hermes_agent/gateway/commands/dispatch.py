@@ -78,6 +78,7 @@ _INSTEAD = {
     "clear": "/new begins a new conversation.",
     "quit": "A chat needs no end; /new begins another conversation.",
     "image": "Send the image as an attachment.",
+    "handoff": "Write /resume NAME in the other chat.",
     "history": "It stands above.",
     "tools": "/status tells about this conversation.",
     "config": "/status tells about this conversation; the owner changes settings with hermes config.",
