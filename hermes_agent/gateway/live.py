@@ -10,10 +10,10 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from hermes_agent.core.errors import HermesError
+from hermes_agent.core.errors import DeliveryError, HermesError
 from hermes_agent.core.outbox import OutboxEntry, OutboxStore, Outgoing
 from hermes_agent.core.platform import OutgoingPart, Platform
-from hermes_agent.gateway.delivery import Delivery, finish_quietly
+from hermes_agent.gateway.delivery import Delivery, Pace, finish_quietly
 from hermes_agent.gateway.splitting import split_text
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class LiveMessage:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: asyncio.Future[None] | None = None
+        self._is_given_up = False
 
     @property
     def entry_id(self) -> int:
@@ -97,6 +98,8 @@ class LiveMessage:
                 await asyncio.sleep(self._interval)
 
     async def _show_once(self, *, with_cursor: bool) -> None:
+        if self._is_given_up:
+            return
         limit = self._platform.capabilities.max_text - len(self._cursor) - 2
         parts = split_text(self._text, limit, self._platform.measure)
         pace = self._delivery.pace(self._message.address, self._platform)
@@ -111,8 +114,17 @@ class LiveMessage:
                 await self._put(index, f"{text}{cursor}")
             except HermesError as error:
                 _LOG.info("a piece of a live message was not shown: %s", error)
+                if isinstance(error, DeliveryError):
+                    self._consider(error, pace, is_new=index >= len(self._ids))
                 return
             self._shown[index : index + 1] = [text]
+
+    def _consider(self, error: DeliveryError, pace: Pace, *, is_new: bool) -> None:
+        """Keep still as long as the platform asks; do not send again what may have arrived."""
+        if error.retry_after_seconds:
+            pace.hold(error.retry_after_seconds)
+        if error.is_unknown and is_new and not self._platform.capabilities.recognises_resends:
+            self._is_given_up = True
 
     async def _put(self, index: int, text: str) -> None:
         if self._entry is None:

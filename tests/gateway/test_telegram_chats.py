@@ -229,6 +229,35 @@ def test_a_streamed_answer_is_one_message_that_grows(
     assert ("b", "Bold") in shown.entities
 
 
+def test_a_streamed_answer_keeps_still_when_telegram_asks_for_patience(
+    bot: TelegramGateway, telegram: TelegramServer, model_server: Any
+) -> None:
+    words = [f"word{number} " for number in range(60)]
+    model = model_server([{"text": words, "chunk_delay_seconds": 0.03}])
+    scripted(bot, model.base_url, streaming={"enabled": True, "edit_interval": 0.1, "buffer_threshold": 5})
+    telegram.failures.append(Failure("editMessageText", 429, "Too Many Requests", {"retry_after": 3}))
+    bot.start()
+    telegram.say("go")
+    telegram.wait_for(lambda: telegram.sent and telegram.sent[0].text.endswith("word59"))
+    refused, *others = (moment for moment, name, _ in telegram.calls if name == "editMessageText")
+    assert all(moment - refused >= 2.9 for moment in others)
+    assert len(telegram.sent) == 1
+
+
+def test_a_streamed_piece_whose_fate_is_unknown_is_not_sent_again_and_again(
+    bot: TelegramGateway, telegram: TelegramServer, model_server: Any
+) -> None:
+    words = [f"word{number} " for number in range(30)]
+    model = model_server([{"text": words, "chunk_delay_seconds": 0.03}])
+    scripted(bot, model.base_url, streaming={"enabled": True, "edit_interval": 0.1, "buffer_threshold": 5})
+    telegram.failures += [Failure("sendMessage", 0), Failure("sendMessage", 429, "", {"retry_after": 1})]
+    bot.start()
+    telegram.say("go")
+    telegram.wait_for(lambda: telegram.sent and telegram.sent[-1].text.endswith("word29"))
+    piece, whole = telegram.sent
+    assert whole.text.startswith(piece.text.split(" ▉")[0])
+
+
 def test_a_very_long_streamed_answer_becomes_a_few_messages_and_a_file(
     bot: TelegramGateway, telegram: TelegramServer, model_server: Any
 ) -> None:
