@@ -250,6 +250,22 @@ def test_what_was_written_while_it_was_killed_is_answered_once_and_in_order(
     assert len(texts) == 5 and len(server.texts(thread)) == 2
 
 
+def test_a_thread_that_was_not_opened_before_a_kill_is_opened_after_it(
+    gateway: VendorGateway, server: DiscordServer, model_server: StartServer
+) -> None:
+    model = model_server([{"text": "slow", "delay_seconds": 30}, {"text": "token-1"}])
+    scripted(gateway, model.base_url)
+    server.forbids_threads = True  # typing would open it
+    gateway.start()
+    asked = server.say("help", channel=GENERAL, mentions=(BOT,))
+    server.wait_for(lambda: model.requests)
+    gateway.kill()
+    server.forbids_threads = False
+    gateway.start()
+    server.wait_for_text("token-1", channel=int(asked["id"]))
+    assert server.threads[int(asked["id"])]["name"] == "Conversation"
+
+
 def cursor(gateway: VendorGateway) -> str:
     with sqlite3.connect(f"file:{gateway.home.state_db}?mode=ro", uri=True) as db:
         rows = db.execute("SELECT value FROM platform_state WHERE platform = 'discord' AND name = 'cursor'")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -42,6 +41,7 @@ from hermes_agent.gateway.platforms.discord.rest import (
     failures_mapped,
 )
 from hermes_agent.gateway.platforms.discord.settings import API_BASE, DiscordSettings
+from hermes_agent.gateway.platforms.discord.threads import Threads
 from hermes_agent.gateway.platforms.downloads import download
 from hermes_agent.gateway.platforms.table import Variable
 
@@ -52,8 +52,6 @@ _BURST = 5
 _LOGIN_SECONDS = 30.0
 _READY_SECONDS = 60.0
 _SAVE_SECONDS = 2.0
-_MAX_NAMES = 1000
-_THREAD_NAME_LENGTH = 80
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> DiscordAdapter:
@@ -100,8 +98,7 @@ class DiscordAdapter(BaseAdapter):
         self._reader = Reader(settings, 0)
         self._history = ChannelHistory(0, self._reader.text, 0)
         self._interactions: Interactions | None = None
-        self._thread_names: OrderedDict[int, str] = OrderedDict()
-        self._threadless: set[int] = set()
+        self._threads = Threads()
         self._beside: set[asyncio.Task[None]] = set()
         self._bot = ""
 
@@ -174,7 +171,7 @@ class DiscordAdapter(BaseAdapter):
     async def send(self, part: OutgoingPart) -> str:
         """Send one message; opens the thread it belongs to, if it is the first one there."""
         rest = self._connected()
-        channel_id = await self._channel(part.address, opens=True)
+        channel_id = await self._threads.open(rest, part.address)
         nonce = self._memory.nonce(channel_id, part.key)
         reply_to_id = int(part.reply_to_id) if part.reply_to_id.isdecimal() else 0
         if str(reply_to_id) == part.address.thread_id and str(channel_id) == part.address.thread_id:
@@ -186,17 +183,18 @@ class DiscordAdapter(BaseAdapter):
             if not is_gone or channel_id == int(part.address.chat_id):
                 raise
         # A thread that was to be opened when the process ended.
-        self._thread_names[int(part.address.thread_id)] = "Conversation"
-        channel_id = await self._channel(part.address, opens=True)
+        self._threads.announce(int(part.address.thread_id), "")
+        channel_id = await self._threads.open(rest, part.address)
         return str(await rest.send(channel_id, part, nonce=self._memory.nonce(channel_id, part.key)))
 
     async def edit(self, address: ChatAddress, message_id: str, part: OutgoingPart) -> None:
         """Replace text and buttons."""
-        await self._connected().edit(await self._channel(address), int(message_id), part)
+        await self._connected().edit(self._threads.channel(address), int(message_id), part)
 
     async def typing(self, address: ChatAddress) -> None:
         """Show that an answer is being written."""
-        await self._connected().typing(await self._channel(address, opens=True))
+        rest = self._connected()
+        await rest.typing(await self._threads.open(rest, address))
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
         """Download a file from Discord's own hosts; an expired address is renewed."""
@@ -293,7 +291,7 @@ class DiscordAdapter(BaseAdapter):
             return
         if inbound is not None:
             if inbound.thread_id and not place.thread_id:
-                self._name_thread(message.id, inbound.text)
+                self._threads.announce(message.id, inbound.text)
             await self.receiver.receive(inbound)
         if not is_edit:
             channel_id = place.thread_id or place.chat_id
@@ -305,38 +303,6 @@ class DiscordAdapter(BaseAdapter):
         if self._reader.is_free(place) or not self._reader.is_addressed(message, place):
             return False
         return self.receiver.may_talk(NAME, Person(str(message.author.id)))
-
-    # Threads.
-
-    def _name_thread(self, message_id: int, text: str) -> None:
-        """The thread is opened when there is something to say in it."""
-        line = " ".join(text.split())
-        name = line if len(line) <= _THREAD_NAME_LENGTH else f"{line[: _THREAD_NAME_LENGTH - 1]}…"
-        self._thread_names[message_id] = name or "Conversation"
-        if len(self._thread_names) > _MAX_NAMES:
-            self._thread_names.popitem(last=False)
-
-    async def _channel(self, address: ChatAddress, *, opens: bool = False) -> int:
-        """The channel or thread to send to; opens the thread if it is still to be opened."""
-        try:
-            channel_id, thread_id = int(address.chat_id), int(address.thread_id or 0)
-        except ValueError as error:
-            raise DeliveryError(f"{address} is no chat of Discord", is_permanent=True) from error
-        if not thread_id or thread_id in self._threadless:
-            return channel_id
-        name = self._thread_names.get(thread_id)
-        if not opens or name is None:
-            return thread_id
-        try:
-            await self._connected().open_thread(channel_id, thread_id, name)
-        except DeliveryError as error:
-            if not error.is_permanent:
-                raise
-            _LOG.info("discord: no thread could be opened in %s: %s", channel_id, error)
-            self._threadless.add(thread_id)
-            thread_id = channel_id
-        self._thread_names.pop(int(address.thread_id), None)
-        return thread_id
 
     # The rest.
 

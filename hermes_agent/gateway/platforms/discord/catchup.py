@@ -33,7 +33,7 @@ async def missed(client: discord.Client, memory: Memory, hours: float) -> AsyncI
     something new; of direct chats those are asked that the bot knows.
     """
     oldest = time.time() - hours * 3600
-    for channel in [*_server_channels(client, memory, oldest), *_direct_chats(client, memory)]:
+    for channel in [*_direct_chats(client, memory), *_server_channels(client, memory, oldest)]:
         after = memory.missed_after(channel.id, oldest)
         try:
             found = [each async for each in channel.history(limit=MAX_MESSAGES, after=discord.Object(after))]

@@ -29,16 +29,23 @@ def to_discord(markdown: str) -> str:
 
 
 def measure(text: str) -> int:
-    """Characters as Discord counts them, after translation; never less than before it."""
+    """UTF-16 units after translation; never less than before it.
+
+    Discord's apps count these, its API perhaps characters: what keeps the larger count keeps both.
+    """
     if len(text) > 2 * MAX_TEXT:  # too long in any case: no need to look closer
         return len(text)
-    return max(len(text), len(to_discord(text)))
+    return max(_units(text), _units(to_discord(text)))
 
 
 def fitting(markdown: str) -> str:
     """Translated, unless only the untranslated text keeps the limit."""
     text = to_discord(markdown)
-    return text if len(text) <= MAX_TEXT else markdown
+    return text if _units(text) <= MAX_TEXT else markdown
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _changes(tokens: Sequence[Token], lines: Sequence[str]) -> list[tuple[int, int, list[str]]]:

@@ -20,26 +20,23 @@ from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import DeliveryError, HermesError, SettingError
 from hermes_agent.core.platform import (
     Attachment,
-    ButtonPress,
     Capabilities,
     ChatAddress,
-    InboundMessage,
     OutgoingPart,
     Person,
-    PressReply,
     Receiver,
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.downloads import download
-from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, settled, translated
-from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, escape, measure
+from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, translated
+from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, measure
 from hermes_agent.gateway.platforms.slack.history import History
+from hermes_agent.gateway.platforms.slack.interactions import Interactions
 from hermes_agent.gateway.platforms.slack.memory import Memory
 from hermes_agent.gateway.platforms.slack.messages import (
     NAME,
     Place,
     Reader,
-    as_command,
     file_address,
     read_reference,
 )
@@ -60,7 +57,6 @@ _LOG = logging.getLogger(__name__)
 _BURST = 3
 _SAVE_SECONDS = 2.0
 _MAX_LOCKS = 500
-_COMMAND_TEXT_LENGTH = 2900
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> SlackAdapter:
@@ -118,7 +114,7 @@ class SlackAdapter(BaseAdapter):
         self._missed: dict[str, str] = {}
         self._strange: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._gap = asyncio.Event()
-        self._beside: set[asyncio.Task[None]] = set()
+        self._interactions: Interactions | None = None
         self._team = ""
 
     # Lifecycle.
@@ -138,6 +134,7 @@ class SlackAdapter(BaseAdapter):
                 raise start_error(error, BOT_TOKEN) from error
             self._team = str(who.get("team") or "")
             people = self._people = People(web)
+            self._interactions = Interactions(web, receiver)
             self._reader = Reader(
                 settings, str(who.get("user_id") or ""), str(who.get("bot_id") or ""), people.name
             )
@@ -185,8 +182,8 @@ class SlackAdapter(BaseAdapter):
         socket, self._socket = self._socket, None
         if socket is not None:
             await socket.close()
-        if self._beside:
-            await asyncio.wait(self._beside, timeout=1)
+        if self._interactions is not None:
+            await self._interactions.finish()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -255,6 +252,7 @@ class SlackAdapter(BaseAdapter):
 
     async def _handle(self, envelope: dict[str, Any]) -> dict[str, Any] | None:
         """One envelope. Raises `StoreError`; everything else it raises means that it cannot be read."""
+        assert self._interactions is not None
         payload = envelope.get("payload") or {}
         kind = envelope.get("type")
         if kind == "events_api":
@@ -265,9 +263,9 @@ class SlackAdapter(BaseAdapter):
                     await self._take_missed(channel)
                     await self._take(event)
         elif kind == "slash_commands":
-            return await self._command(payload)
+            return await self._interactions.command(payload)
         elif kind == "interactive" and payload.get("type") == "block_actions":
-            await self._pressed(payload)
+            await self._interactions.press(payload)
         return None
 
     async def _take(self, event: Mapping[str, Any]) -> None:
@@ -327,60 +325,6 @@ class SlackAdapter(BaseAdapter):
         if len(self._strange) > _MAX_LOCKS:
             self._strange.popitem(last=False)
         return False
-
-    async def _command(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """`/hermes status` is `/status`, `/hermes anything else` a message."""
-        assert self.receiver is not None
-        text = str(payload.get("text") or "").strip() or "/help"
-        as_text = as_command(f"!{text.removeprefix('/').removeprefix('!')}")
-        if as_text.startswith("/"):
-            text = as_text
-        user, channel = str(payload["user_id"]), str(payload["channel_id"])
-        message = InboundMessage(
-            platform=NAME,
-            chat_id=channel,
-            message_id=f"command-{payload['trigger_id']}",
-            sender=Person(user, str(payload.get("user_name") or user)),
-            text=text,
-            chat_type="dm" if channel.startswith("D") else "channel",
-        )
-        await self.receiver.receive(message)
-        return {"response_type": "ephemeral", "text": translated(f"`{text[:_COMMAND_TEXT_LENGTH]}`")}
-
-    async def _pressed(self, payload: Mapping[str, Any]) -> None:
-        assert self.receiver is not None
-        message = payload.get("message") or {}
-        container = payload.get("container") or {}
-        user = payload["user"]
-        channel = str((payload.get("channel") or {}).get("id") or container["channel_id"])
-        thread = str(message.get("thread_ts") or "")
-        for action in payload.get("actions") or ():
-            person = Person(str(user["id"]), str(user.get("username") or user.get("name") or ""))
-            ts = str(message.get("ts") or container.get("message_ts") or "")
-            press = ButtonPress(NAME, channel, ts, person, str(action.get("value") or ""), thread)
-            text = await self.receiver.pressed(press)
-            # Beside: Slack wants the acknowledgement soon.
-            telling = asyncio.create_task(self._answer_press(press, text or "Done.", message))
-            self._beside.add(telling)
-            telling.add_done_callback(self._beside.discard)
-
-    async def _answer_press(self, press: ButtonPress, reply: str, message: Mapping[str, Any]) -> None:
-        """Tell whoever pressed; a settled question loses its buttons and says how it ended."""
-        with suppress(DeliveryError):  # it is only for the eye
-            await self._connected().call(
-                "chat.postEphemeral",
-                channel=press.chat_id,
-                user=press.sender.id,
-                thread_ts=press.thread_id,
-                text=translated(reply),
-            )
-            if isinstance(reply, PressReply) and reply.is_over and press.message_id:
-                await self._connected().call(
-                    "chat.update",
-                    channel=press.chat_id,
-                    ts=press.message_id,
-                    **settled(message, f"→ {escape(reply)} (<@{press.sender.id}>)"),
-                )
 
     # What was missed.
 

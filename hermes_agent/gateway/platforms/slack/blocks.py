@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hermes_agent.core.platform import Button
-from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, escape, to_slack
+from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, escape, size, to_slack
 from hermes_agent.gateway.splitting import split_text
 
 MAX_EDIT_BYTES = 3_900
 """`chat.update` takes 4,000 bytes of text, `chat.postMessage` 40,000 characters."""
 MAX_EDIT_TEXT = 12_000
-"""What the blocks of one message hold together, with some room."""
+"""Characters: what the blocks of one message hold together, with some room."""
 _SECTION = 2_900
 _STYLES = {"good": "primary", "bad": "danger"}
 _MAX_BUTTONS = 25
@@ -21,15 +21,13 @@ _MAX_BUTTONS = 25
 def translated(markdown: str) -> str:
     """mrkdwn within the limit."""
     text = to_slack(markdown)
-    if len(text) > MAX_TEXT:
-        text = escape(markdown)[:MAX_TEXT]
-    return text
+    return text if size(text) <= MAX_TEXT else _cut(escape(markdown), MAX_TEXT)
 
 
 def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str, Any]:
     """`text` and `blocks` of a message. Without blocks an edit takes those away that were there."""
     text = translated(markdown)
-    is_long_edit = is_edit and len(text.encode()) > MAX_EDIT_BYTES
+    is_long_edit = is_edit and size(text) > MAX_EDIT_BYTES
     if not buttons and not is_long_edit:
         return {"text": text, "blocks": []} if is_edit else {"text": text}
     blocks: list[dict[str, Any]] = [
@@ -39,7 +37,7 @@ def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str
     if buttons:
         blocks.append({"type": "actions", "elements": [_button(each, n) for n, each in enumerate(buttons)]})
     # Beside blocks the text is what notifications show.
-    return {"text": text.encode()[:MAX_EDIT_BYTES].decode(errors="ignore"), "blocks": blocks[:50]}
+    return {"text": _cut(text, MAX_EDIT_BYTES), "blocks": blocks[:50]}
 
 
 def settled(message: Mapping[str, Any], verdict: str) -> dict[str, Any]:
@@ -50,8 +48,11 @@ def settled(message: Mapping[str, Any], verdict: str) -> dict[str, Any]:
         if isinstance(each, dict) and each.get("type") == "section"
     ]
     line = {"type": "context", "elements": [{"type": "mrkdwn", "text": verdict}]}
-    text = str(message.get("text") or verdict).encode()[:MAX_EDIT_BYTES].decode(errors="ignore")
-    return {"text": text, "blocks": [*kept, line]}
+    return {"text": _cut(str(message.get("text") or verdict), MAX_EDIT_BYTES), "blocks": [*kept, line]}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text.encode(errors="replace")[:limit].decode(errors="ignore")
 
 
 def _button(button: Button, number: int) -> dict[str, Any]:

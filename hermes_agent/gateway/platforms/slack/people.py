@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from hermes_agent.core.errors import DeliveryError
-from hermes_agent.gateway.platforms.slack.web import Web
+from hermes_agent.gateway.platforms.slack.web import SlackRefusedError, Web
 
 _MAX_NAMES = 1000
 _MAX_LOOKUPS = 10
@@ -42,7 +42,8 @@ class People:
         try:
             user = (await self._web.ask("users.info", user=user_id)).get("user") or {}
         except DeliveryError as error:
-            self._is_refused = self._is_refused or "missing_scope" in error.message
+            if isinstance(error, SlackRefusedError) and error.code == "missing_scope":
+                self._is_refused = True
             return
         profile = user.get("profile") or {}
         name = profile.get("display_name") or user.get("real_name") or user.get("name") or user_id

@@ -46,6 +46,20 @@ _PASSING = frozenset(
 )
 
 
+_WORDS = {
+    "channel_not_found": "There is no such channel, or the app is not in it",
+    "not_in_channel": "The app is not in that channel",
+    "is_archived": "The channel is archived",
+    "restricted_action": "The workspace does not let the app write there",
+    "messages_tab_disabled": "Direct messages to the app are switched off",
+}
+_REMEDIES = {
+    "channel_not_found": "In Slack: /invite the app into the channel",
+    "not_in_channel": "In Slack: /invite the app into the channel",
+    "messages_tab_disabled": f"Open {APPS}, choose the app, App Home, allow messages in the Messages tab",
+}
+
+
 class SlackRefusedError(DeliveryError):
     """Slack answered `ok: false`; `code` is its word for the reason."""
 
@@ -170,10 +184,13 @@ def _refused(method: str, response: Any) -> DeliveryError:
     if status >= 500 or code in _UNCERTAIN or not code:
         return DeliveryError(f"Slack answers {status or code}", why=code or None, is_unknown=status != 503)
     needed = str(data.get("needed") or "") if isinstance(data, dict) else ""
+    remedy = _REMEDIES.get(code)
+    if needed:
+        remedy = f"Add the scope {needed} at {APPS}, OAuth & Permissions, and install the app again"
     error = SlackRefusedError(
-        f"Slack refuses {method}: {code}",
-        why=f"the app needs the scope {needed}" if needed else None,
-        remedy=f"Add it at {APPS}, OAuth & Permissions, and install the app again" if needed else None,
+        _WORDS.get(code, f"Slack refuses {method}: {code}"),
+        why=f"{method}: {code}" if code in _WORDS else None,
+        remedy=remedy,
         is_permanent=code not in REFUSED,
     )
     error.code = code
