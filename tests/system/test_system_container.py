@@ -538,7 +538,7 @@ def test_an_engine_that_goes_away_ends_the_supervisor_and_not_the_container(mach
 
 
 def test_it_can_be_told_to_end_at_any_moment(machine: Machine):
-    for wanted in ("is made", "is started", "gateway v1"):
+    for wanted in ("will be made", "will be started", "gateway v1"):
         ended_after(machine.run(), wanted)
         assert not machine.api.containers(filters={"name": machine.name})
 

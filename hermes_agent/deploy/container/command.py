@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, spec: Any) -> int:
     if options.command == "run":
         variables = dict(os.environ)  # noqa: TID251 - this is the entry of the program
-        return int(asyncio.run(load(f"{_PACKAGE}.supervisor:supervise")(spec, variables)))
+        return int(load("asyncio:run")(load(f"{_PACKAGE}.supervisor:supervise")(spec, variables)))
     if options.command == "plan":
         return int(load(f"{_PACKAGE}.verbs:show_plan")(spec, as_json=options.json))
     return int(load(f"{_PACKAGE}.verbs:{options.command}")(spec))

@@ -54,12 +54,12 @@ class Action(Enum):
 
 
 _SENTENCES = {
-    Action.ADOPT: "runs as it should; it is adopted",
-    Action.START: "is started",
-    Action.RESTART: "is stopped in good order and started with what is new",
-    Action.CREATE: "is made",
-    Action.RECREATE: "is made again with the files of the old one: what was installed in it stays",
-    Action.REPLACE: "is made again from its image: what was installed in it, outside /data, is LOST",
+    Action.ADOPT: "runs as it should; it is adopted as it is",
+    Action.START: "will be started",
+    Action.RESTART: "will be stopped in good order and started with what is new",
+    Action.CREATE: "will be made",
+    Action.RECREATE: "will be made again with the files of the old one: what was installed in it stays",
+    Action.REPLACE: "will be made again from its image: what was installed, outside /data, will be LOST",
 }
 
 

@@ -156,7 +156,7 @@ def parse_container_spec(data: object, where: str = "the container spec") -> Con
     Raises:
         ConfigError: A part is missing, unknown or wrong; all of them are named, no value is.
     """
-    if isinstance(data, Mapping) and data.get("version") not in {None, VERSION}:
+    if isinstance(data, Mapping) and data.get("version") not in (None, VERSION):
         raise ConfigError(
             f"{where} is of version {data['version']!r}, this program reads version {VERSION}",
             remedy="Take module and package from the same revision of the flake.",
