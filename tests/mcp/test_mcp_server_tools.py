@@ -171,8 +171,11 @@ async def test_conversations_are_listed_read_and_followed(
         assert [each["role"] for each in rest["events"]] == ["tool", "assistant"]
 
 
-async def test_whoever_waits_is_told_what_another_process_stores(hermes: CommandLine, home: Home) -> None:
-    async with over_stdio(hermes) as client:
+@pytest.mark.parametrize("way", [over_stdio, over_http])
+async def test_whoever_waits_is_told_what_another_process_stores(
+    hermes: CommandLine, home: Home, way: Callable[..., Any]
+) -> None:
+    async with way(hermes) as client:
         start = await call(client, "events_poll")
         assert start["events"] == []
         quiet = await call(client, "events_wait", after_cursor=start["next_cursor"], timeout_ms=10)
@@ -207,7 +210,10 @@ async def test_without_a_gateway_acting_is_refused_honestly(hermes: CommandLine)
             assert "hermes gateway" in said
 
 
-async def test_sending_and_permissions_go_through_the_gateway(hermes: CommandLine, home: Home) -> None:
+@pytest.mark.parametrize("way", [over_stdio, over_http])
+async def test_sending_and_permissions_go_through_the_gateway(
+    hermes: CommandLine, home: Home, way: Callable[..., Any]
+) -> None:
     asked: list[dict[str, Any]] = []
     control = ControlSocket(home)
 
@@ -229,7 +235,7 @@ async def test_sending_and_permissions_go_through_the_gateway(hermes: CommandLin
     control.register("approve", approve)
     await control.open()
     try:
-        async with over_stdio(hermes) as client:
+        async with way(hermes) as client:
             sent = await call(client, "messages_send", target=KEY, message="Hello")
             assert (sent["success"], sent["state"], sent["message_ids"]) == (True, "sent", ["m1"])
             await call(client, "messages_send", target="telegram:-100:7", message="Hello")

@@ -54,14 +54,31 @@ class Probe:
         return {**asdict(self), "tools": [asdict(tool) for tool in self.tools]}
 
 
-def enabled_settings(app: App, entry: Mapping[str, Any]) -> McpServerSettings:
+class _Variables:
+    """Those of the app, and some that are not stored yet."""
+
+    def __init__(self, app: App, fresh: Mapping[str, str]) -> None:
+        self._app = app
+        self._fresh = fresh
+
+    def get(self, name: str) -> str | None:
+        """Its value; None if it is not set."""
+        return self._fresh.get(name) or self._app.environ.get(name)
+
+
+def enabled_settings(app: App, entry: Mapping[str, Any], keys: Mapping[str, str] = {}) -> McpServerSettings:
     """The settings that an entry of `mcp_servers` means, its variables resolved.
+
+    Args:
+        app: Knows the variables.
+        entry: As in config.yaml.
+        keys: Variables that are not stored yet.
 
     Raises:
         SettingError: A variable is not set, or a value is of the wrong kind.
     """
     unresolved: dict[str, Any] = {}
-    values = expand(dict(entry), app.environ, unresolved)
+    values = expand(dict(entry), _Variables(app, keys), unresolved)
     if unresolved:
         missing = ", ".join(sorted(unresolved))
         raise SettingError(
