@@ -263,7 +263,7 @@ def test_a_thread_that_was_not_opened_before_a_kill_is_opened_after_it(
     server.forbids_threads = False
     gateway.start()
     server.wait_for_text("token-1", channel=int(asked["id"]))
-    assert server.threads[int(asked["id"])]["name"] == "Conversation"
+    assert int(asked["id"]) in server.threads
 
 
 def cursor(gateway: VendorGateway) -> str:
