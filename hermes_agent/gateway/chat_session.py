@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class ChatSession:
         self._context = context
         self._is_background = is_passing(key)
         self._has_choices = False
+        self._closing: tuple[str, asyncio.Future[None]] | None = None
 
     @property
     def has_processes(self) -> bool:
@@ -81,6 +83,8 @@ class ChatSession:
             ProviderSetupError: No usable model.
         """
         ports = self._context.ports
+        if self.session is None:
+            await self.close()  # somebody may just be closing it
         await self._load_choices(message)
         self.last_message = message
         chat = None if self._is_background else await ports.chats.chat(self.key)
@@ -107,6 +111,8 @@ class ChatSession:
     async def take(self, record: SessionRecord, message: InboundMessage) -> Session:
         """Go on with a stored session. Raises `SessionBusyError`."""
         if self.session is None or self.session.id != record.id:
+            if self.session is None:
+                await self.close()
             await self._context.release(record.id)
             service = await self._context.ports.service()
             session = await service.resume(record, self._options(message))
@@ -163,7 +169,19 @@ class ChatSession:
         """Give the memory back; the session is opened again when it is needed."""
         session, self.session = self.session, None
         if session is not None:
-            await session.aclose()
+            self._closing = (session.id, asyncio.ensure_future(session.aclose()))
+        if self._closing is not None:
+            closing = self._closing
+            await asyncio.shield(closing[1])
+            if self._closing is closing:
+                self._closing = None
+
+    def holds(self, session_id: str) -> bool:
+        """Whether a session is open here, or still being closed."""
+        return bool(
+            (self.session is not None and self.session.id == session_id)
+            or (self._closing is not None and self._closing[0] == session_id)
+        )
 
     def _adopt(self, session: Session, message: InboundMessage) -> None:
         self.session = session

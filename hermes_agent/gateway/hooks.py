@@ -98,17 +98,23 @@ class HookSpec:
 
 
 def read_hooks(directory: Path) -> list[HookSpec]:
-    """Every folder with a `HOOK.yaml`, by name; those that cannot be used say why."""
+    """Every hook, by name; those that cannot be used say why."""
+    return [read_hook(folder) for folder in hook_folders(directory)]
+
+
+def hook_folders(directory: Path) -> list[Path]:
+    """Folders with a `HOOK.yaml`, by name."""
     try:
         folders = sorted(
             each for each in directory.iterdir() if each.is_dir() and not each.name.startswith(".")
         )
     except OSError:
         return []
-    return [_read(folder) for folder in folders if (folder / "HOOK.yaml").is_file()]
+    return [folder for folder in folders if (folder / "HOOK.yaml").is_file()]
 
 
-def _read(folder: Path) -> HookSpec:
+def read_hook(folder: Path) -> HookSpec:
+    """One hook; if it cannot be used, it says why."""
     name = folder.name
     try:
         found = yaml.safe_load((folder / "HOOK.yaml").read_text(encoding="utf-8"))
@@ -277,6 +283,7 @@ class FileHooks:
         self._environment = environment
         self._running: dict[str, _Running] = {}
         self._looked_at = float("-inf")
+        self._stamps: dict[Path, tuple[int, ...]] = {}
         self._problems: dict[str, str] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -292,7 +299,7 @@ class FileHooks:
 
     async def aclose(self, patience_seconds: float = 2.0) -> None:
         """Let them finish what they have, for a moment, and end their processes."""
-        self._looked_at = float("-inf")
+        self._looked_at, self._stamps = float("-inf"), {}
         running = list(self._running.values())
         self._running.clear()
         await asyncio.gather(*(each.aclose(patience_seconds) for each in running), *self._ending)
@@ -303,19 +310,23 @@ class FileHooks:
         if now - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = now
-        found: dict[str, HookSpec] = {}
-        for spec in read_hooks(self._directory) if self._directory.is_dir() else ():
+        folders = hook_folders(self._directory) if self._directory.is_dir() else []
+        stamps = {folder: _stamp(folder) for folder in folders}
+        if stamps == self._stamps:
+            return
+        self._stamps = stamps
+        found: set[str] = set()
+        for folder, stamp in stamps.items():
+            spec = read_hook(folder)
             if spec.problem:
                 self._tell_problem(spec)
-            else:
-                self._problems.pop(spec.name, None)
-                found[spec.name] = spec
-        for name, spec in found.items():
-            stamp = _stamp(spec)
-            known = self._running.get(name)
+                continue
+            self._problems.pop(spec.name, None)
+            found.add(spec.name)
+            known = self._running.get(spec.name)
             if known is None or known.stamp != stamp:
-                self._end(name)
-                self._running[name] = _Running(spec, stamp, self._environment())
+                self._end(spec.name)
+                self._running[spec.name] = _Running(spec, stamp, self._environment())
         for name in [name for name in self._running if name not in found]:
             self._end(name)
 
@@ -332,10 +343,10 @@ class FileHooks:
             task.add_done_callback(self._ending.discard)
 
 
-def _stamp(spec: HookSpec) -> tuple[int, ...]:
+def _stamp(folder: Path) -> tuple[int, ...]:
     """Changes whenever a file of the hook does."""
     stamps: list[int] = []
-    for path in sorted(each for each in spec.directory.glob("*") if each.suffix in (".py", ".yaml")):
+    for path in sorted(each for each in folder.glob("*") if each.suffix in (".py", ".yaml")):
         with suppress(OSError):
             found = path.stat()
             stamps += [found.st_mtime_ns, found.st_size, found.st_ino]

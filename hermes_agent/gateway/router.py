@@ -184,7 +184,7 @@ class Router:
     async def release(self, session_id: str) -> bool:
         """Let somebody else open a session: close it where it is open and idle; False if it is at work."""
         for each in list(self._conversations.values()):
-            if each.session is not None and each.session.id == session_id:
+            if each.chat.holds(session_id):
                 return await each.give_up()
         return True
 
