@@ -274,9 +274,8 @@ class Connection:
             if isinstance(error, McpAuthError) or retries > MAX_RETRIES:
                 self._is_parked = True
                 continue
-            delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (retries - 1))
             try:
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(pause_seconds(retries)):
                     await self._wanted.wait()
             except TimeoutError:
                 self._wanted.set()
@@ -408,6 +407,11 @@ class Connection:
         self.state, self.detail = state, detail
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def pause_seconds(retry: int) -> float:
+    """How long to wait before a retry; the first is 1."""
+    return min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (retry - 1))
 
 
 def _nothing() -> None:

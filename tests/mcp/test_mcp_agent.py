@@ -159,6 +159,43 @@ def test_toolsets_decide_about_mcp_tools(machine: Any) -> None:
     assert seen == [{"raw", "other"}, {"other"}, set()]
 
 
+@pytest.mark.parametrize(("is_parallel", "seconds", "said"), [(True, 20, "met"), (False, 0.2, "alone")])
+def test_calls_run_beside_each_other_only_where_the_server_allows_it(
+    machine: Any, is_parallel: bool, seconds: float, said: str
+) -> None:
+    calls = [{"name": "mcp_s_meet", "arguments": {"seconds": seconds}} for _ in range(2)]
+    host, server = machine([{"tool_calls": calls}, {"text": "ok"}])
+    host.configure(
+        {
+            "s": {
+                "command": sys.executable,
+                "args": [str(SERVERS / "sdk_server.py"), "stdio"],
+                "supports_parallel_tool_calls": is_parallel,
+            }
+        }
+    )
+    assert host.hermes("-z", "go").stdout == "ok\n"
+    texts = [
+        message["content"] for message in server.requests[-1].body["messages"] if message["role"] == "tool"
+    ]
+    assert texts == [said, said]
+
+
+def test_a_program_gets_the_secrets_that_its_env_names_and_no_others(machine: Any) -> None:
+    host, server = machine(
+        [{"tool_calls": [{"name": "mcp_raw_env", "arguments": {}}]}, {"text": "{{tool_result}}"}]
+    )
+    host.home.env_file.write_text("TRACKER_TOKEN=tracker-0123456789\nOTHER_KEY=other-0123456789\n")
+    host.configure({"raw": {**program(), "env": {"TOKEN": "${TRACKER_TOKEN}", "MODE": "fast"}}})
+    result = host.hermes("-z", "go")
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(server.requests[-1].body["messages"][-1]["content"])
+    assert seen["MODE"] == "fast"
+    assert "REDACTED" in seen["TOKEN"]  # it was there; the model does not read it
+    assert not [name for name in seen if name.startswith(("HERMES", "OTHER", "TRACKER"))]
+    assert "other-0123456789" not in json.dumps(seen)
+
+
 def test_without_servers_nothing_of_mcp_is_imported(home: Home, model_server: Any) -> None:
     server = model_server([{"text": "hi"}])
     Machine(home, server.base_url).configure({})

@@ -11,6 +11,7 @@ import pytest
 from mcp_bench import Bench, data, gone, is_alive, raw
 
 from hermes_agent.config.sections.mcp import McpServerSettings
+from hermes_agent.mcp.connection import pause_seconds
 from hermes_agent.mcp.errors import McpConnectionLostError, McpError, McpRequestError, McpUnavailableError
 from hermes_agent.mcp.stdio import server_environment
 
@@ -131,6 +132,24 @@ async def test_a_server_that_crashes_again_and_again_is_left_alone(bench: Bench,
     manager.connection("a").reset()
     assert (await bench.call(manager, "mcp_a_echo", text="x")).text == "x"
     assert before.count("\n") in (3, 4)
+
+
+async def test_a_server_that_could_not_start_is_tried_again_by_itself(bench: Bench, tmp_path: Path) -> None:
+    starts, until = tmp_path / "starts", tmp_path / "until"
+    manager = bench.manager(a=raw(starts=starts, fail="not yet", until=until))
+    assert await manager.discovered() == ()
+    until.touch()
+    async with asyncio.timeout(10):
+        while manager.unknown():  # noqa: ASYNC110 - after a second, nobody calls
+            await asyncio.sleep(0.02)
+    assert len(starts.read_text().split()) == 2
+    assert manager.statuses()[0].state == "ready"
+
+
+def test_pauses_between_retries_grow_to_a_minute() -> None:
+    pauses = [pause_seconds(retry) for retry in range(1, 12)]
+    assert pauses[:7] == [1, 2, 4, 8, 16, 32, 60]
+    assert set(pauses[7:]) == {60}
 
 
 async def test_closing_ends_the_server_and_its_children(bench: Bench, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def prepare() -> None:
     if option("starts"):
         with Path(option("starts")).open("a") as file:
             file.write(f"{os.getpid()}\n")
-    if option("fail"):
+    if option("fail") and not (option("until") and Path(option("until")).exists()):
         print(option("fail"), file=sys.stderr, flush=True)
         sys.exit(7)
     time.sleep(float(option("delay", "0")))

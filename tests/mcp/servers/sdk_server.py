@@ -80,7 +80,8 @@ def big(size: int) -> str:
     return "y" * size
 
 
-counts = {"waiting": 0, "cancelled": 0}
+counts = {"waiting": 0, "cancelled": 0, "meeting": 0}
+both = anyio.Event()
 
 
 @server.tool()
@@ -95,6 +96,19 @@ async def wait() -> str:
     finally:
         counts["waiting"] -= 1
     return ""
+
+
+@server.tool()
+async def meet(seconds: float) -> str:
+    """Wait for a second call at the same time."""
+    counts["meeting"] += 1
+    if counts["meeting"] == 2:
+        both.set()
+    with anyio.move_on_after(seconds):
+        await both.wait()
+        return "met"
+    counts["meeting"] -= 1
+    return "alone"
 
 
 @server.tool()
