@@ -335,6 +335,9 @@ def test_requests_of_anybody_are_taken_on_this_machine_only(hooks: Hooks) -> Non
     }
     hooks.start()
     assert hooks.post("a", {"t": "hi"}, headers={}).json()["status"] == "delivered"
+    odd = hooks.post("a", body=b'{"t": "half \\ud83d", "type": "\\udfff"}', headers={})
+    assert (odd.json()["status"], odd.json()["event"]) == ("delivered", "?")
+    assert hooks.telegram.texts() == ["hi", "half ?"]
     hooks.gateway.stop()
     hooks.extra = {"host": "0.0.0.0"}
     hooks.gateway.home.config_file.unlink()

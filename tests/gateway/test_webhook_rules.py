@@ -137,6 +137,7 @@ def test_routes_that_cannot_be_used_say_why(name: str, route: Any, common: Any, 
         ({"deliver": "log"}, ""),
         ({"deliver": "telegram"}, "telegram"),
         ({"deliver": "telegram:5:7"}, "telegram:5:7"),
+        ({"deliver": "matrix:!room:example.org"}, "matrix:!room:example.org"),
         ({"deliver": "telegram", "deliver_extra": {"chat_id": -5, "thread_id": 7}}, "telegram:-5:7"),
     ],
 )

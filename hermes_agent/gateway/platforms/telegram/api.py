@@ -22,6 +22,7 @@ from hermes_agent.core.errors import (
     SettingError,
 )
 from hermes_agent.core.redaction import MASK
+from hermes_agent.gateway.platforms.outside import read_json
 
 Upload: TypeAlias = tuple[str, bytes]
 """Name and content of a file."""
@@ -211,8 +212,8 @@ def delivery(error: ApiError | NoAnswerError) -> DeliveryError:
 
 def _result(response: httpx.Response) -> Any:
     try:
-        answer = response.json()
-    except ValueError:
+        answer = read_json(response.content)
+    except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict) and answer.get("ok") is True and "result" in answer:
         return answer["result"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hermes_agent.core.errors import HermesError
 from hermes_agent.gateway.platforms.listener import Answer, Listener, Request
+from hermes_agent.gateway.platforms.outside import read_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class WebhookListener:
             _LOG.warning("a delivery without the right secret was refused")
             return Answer.error(401, "The secret is wrong")
         try:
-            update = json.loads(request.body)
-        except ValueError:
+            update = read_json(request.body)
+        except (ValueError, RecursionError):
             update = None
         if not isinstance(update, Mapping):
             return Answer.error(400, "This is no update")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import secrets
 import time
@@ -24,6 +23,7 @@ from hermes_agent.core.errors import DeliveryError, HermesError, NotReadyError
 from hermes_agent.core.platform import Capabilities, InboundMessage, OutgoingPart, Person, Receiver
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.listener import Answer, Listener, Request
+from hermes_agent.gateway.platforms.outside import read_json
 from hermes_agent.gateway.platforms.table import Variable
 from hermes_agent.gateway.platforms.webhook.deliveries import Deliveries
 from hermes_agent.gateway.platforms.webhook.routes import Route, RouteBook, subscriptions_file
@@ -257,9 +257,9 @@ def _payload(request: Request) -> Any:
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         fields = parse_qs(request.body.decode("utf-8"), strict_parsing=True, max_num_fields=200)
         if "payload" in fields:
-            return json.loads(fields["payload"][0])
+            return read_json(fields["payload"][0].encode())
         return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
-    return json.loads(request.body.decode("utf-8"))
+    return read_json(request.body)
 
 
 def _event(headers: Mapping[str, str], payload: Any) -> str:

@@ -17,6 +17,7 @@ from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import SettingError, StoreError, StoreUnwritableError
 from hermes_agent.core.platform import ChatAddress
+from hermes_agent.gateway.home_channel import parse_chat
 from hermes_agent.gateway.platforms.table import PLATFORMS
 from hermes_agent.gateway.platforms.webhook.settings import UNPROTECTED, RouteSettings, WebhookSettings
 
@@ -106,11 +107,12 @@ def target_of(settings: RouteSettings, key: str) -> ChatAddress | None:
             key=f"{key}.deliver",
             remedy=f"One of: {LOG}, {', '.join(sorted(known))} (also PLATFORM:CHAT)",
         )
-    chat_id, thread_id = rest, settings.deliver_extra.get("thread_id", "")
-    if rest[:1] not in ("!", "#", "@"):  # ids of Matrix have colons of their own
-        chat_id, _, thread = rest.partition(":")
-        thread_id = thread or thread_id
-    return ChatAddress(platform, chat_id or settings.deliver_extra.get("chat_id", ""), thread_id)
+    named = parse_chat(platform, rest)
+    return ChatAddress(
+        platform,
+        named.chat_id or settings.deliver_extra.get("chat_id", ""),
+        named.thread_id or settings.deliver_extra.get("thread_id", ""),
+    )
 
 
 class RouteBook:
