@@ -61,6 +61,8 @@ class DiscordServer(VendorServer):
         self.edit_failures: deque[tuple[int, Any, dict[str, str]]] = deque()
         self.forbids_threads = False
         self.refuses_intents = False
+        self.seen_as = ""
+        self.sessions_left = 999
         self.is_deaf = False
         self.is_down = False
         self.heartbeat_ms = 500
@@ -266,8 +268,8 @@ class DiscordServer(VendorServer):
                 "shards": 1,
                 "session_start_limit": {
                     "total": 1000,
-                    "remaining": 999,
-                    "reset_after": 1,
+                    "remaining": self.sessions_left,
+                    "reset_after": 700,
                     "max_concurrency": 1,
                 },
             }
@@ -275,7 +277,7 @@ class DiscordServer(VendorServer):
 
     @property
     def gateway_url(self) -> str:
-        return f"{self.url.replace('http', 'ws', 1)}/gateway/"
+        return f"{(self.seen_as or self.url).replace('http', 'ws', 1)}/gateway/"
 
     async def _put_commands(self, request: web.Request) -> web.Response:
         if refused := self._refused(request):

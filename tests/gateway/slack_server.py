@@ -38,6 +38,7 @@ class SlackServer(VendorServer):
         self.redelivers = True
         self.opened = 0
         self.sockets: list[tuple[web.WebSocketResponse, web.Request]] = []
+        self.seen_as = ""
         self.is_deaf = False
         self.is_down = False
         self.files: dict[str, bytes] = {}
@@ -250,7 +251,8 @@ class SlackServer(VendorServer):
         return self._ok(team="Workshop", team_id="T1", user="hermes", user_id=BOT, bot_id=BOT_ID)
 
     async def _do_apps_connections_open(self, _v: dict[str, Any], _request: web.Request) -> web.Response:
-        return self._ok(url=f"{self.url.replace('http', 'ws', 1)}/link?ticket={self._next()}")
+        address = (self.seen_as or self.url).replace("http", "ws", 1)
+        return self._ok(url=f"{address}/link?ticket={self._next()}")
 
     async def _do_users_info(self, values: dict[str, Any], _request: web.Request) -> web.Response:
         name = _NAMES.get(values["user"])

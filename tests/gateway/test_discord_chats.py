@@ -396,6 +396,25 @@ def test_discord_that_is_down_at_the_start_is_tried_again(
     server.wait_for_text("token-1")
 
 
+def test_a_bot_whose_sessions_are_used_up_waits(gateway: VendorGateway, server: DiscordServer) -> None:
+    server.sessions_left = 0
+    gateway.start()
+    assert "used up" in gateway.state()["error_message"]
+    assert server.identifies == 0
+    server.sessions_left = 999
+    server.wait_for(lambda: server.identifies == 1)
+
+
+def test_everything_goes_through_a_proxy(gateway: VendorGateway, server: DiscordServer) -> None:
+    server.seen_as = "http://discord.invalid:80"  # only the proxy knows where that is: here
+    gateway.extra |= {"api_base": f"{server.seen_as}/api/v10", "proxy": server.url}
+    gateway.start()
+    notes = server.add_file("notes.txt", b"swordfish", "text/plain")
+    server.say("token-1", attachments=[{**notes, "url": f"{server.seen_as}/attachments/notes.txt"}])
+    server.wait_for_text("token-1")
+    assert server.file_requests
+
+
 def test_files_come_from_discord_only(
     gateway: VendorGateway, server: DiscordServer, model_server: StartServer
 ) -> None:

@@ -406,6 +406,17 @@ def test_without_the_scopes_for_names_and_history_it_works(
     server.wait_for_text("token-1")
 
 
+def test_everything_goes_through_a_proxy(gateway: VendorGateway, server: SlackServer) -> None:
+    server.seen_as = "http://slack.invalid:80"  # only the proxy knows where that is: here
+    gateway.extra |= {"api_base": f"{server.seen_as}/api/", "proxy": server.url}
+    gateway.start()
+    notes = server.add_file("notes.txt", b"swordfish", "text/plain")
+    address = f"{server.seen_as}/files/notes.txt"
+    server.say("token-1", subtype="file_share", files=[{**notes, "url_private_download": address}])
+    server.wait_for_text("token-1")
+    assert server.file_requests
+
+
 def test_files_come_from_slack_only_and_the_token_goes_nowhere_else(
     gateway: VendorGateway, server: SlackServer, model_server: StartServer
 ) -> None:

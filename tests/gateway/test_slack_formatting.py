@@ -98,6 +98,11 @@ def test_messages_keep_slacks_limits(markdown: str, is_edit: bool, has_buttons: 
         assert sum(map(len, sections)) <= 13_000 and len(made.get("blocks", ())) <= 50
 
 
+@pytest.mark.parametrize("markdown", ["[a]: https://example.org", "&", "<!-- x -->", "**", "\u200b"])
+def test_no_message_is_empty(markdown: str) -> None:
+    assert body(markdown, (), is_edit=False)["text"].strip()
+
+
 def test_an_edit_takes_buttons_away() -> None:
     assert body("done", (), is_edit=True) == {"text": "done", "blocks": []}
     assert body("new", (), is_edit=False) == {"text": "new"}

@@ -14,7 +14,12 @@ _CHUNK = 64 * 1024
 
 
 async def download(
-    url: str, hosts: Collection[str], max_bytes: int, *, headers: Mapping[str, str] | None = None
+    url: str,
+    hosts: Collection[str],
+    max_bytes: int,
+    *,
+    headers: Mapping[str, str] | None = None,
+    proxy: str = "",
 ) -> bytes:
     """The file at an address.
 
@@ -23,6 +28,7 @@ async def download(
         hosts: `host` or `host:port` it may be at.
         max_bytes: Larger files are refused.
         headers: Credentials; they go to a listed host only.
+        proxy: Address of an HTTP proxy.
 
     Raises:
         DeliveryError: It is elsewhere, gone, or too large.
@@ -35,7 +41,7 @@ async def download(
         timeout = aiohttp.ClientTimeout(total=_SECONDS, sock_connect=20)
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.get(url, headers=headers, allow_redirects=False) as response,
+            session.get(url, headers=headers, allow_redirects=False, proxy=proxy or None) as response,
         ):
             if response.status != 200:
                 raise DeliveryError(f"The file cannot be had ({response.status})", is_permanent=True)
@@ -50,3 +56,10 @@ async def download(
             return bytes(data)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise DeliveryError("The file cannot be downloaded", why=str(error) or None) from error
+
+
+def proxy_for(api_base: str, named: str | None, *usual: str | None) -> str:
+    """The proxy to use: the one that is named, else the machine's own for https."""
+    if named:
+        return named
+    return next((each for each in usual if each), "") if api_base.startswith("https:") else ""

@@ -42,7 +42,7 @@ from hermes_agent.gateway.platforms.discord.rest import (
 )
 from hermes_agent.gateway.platforms.discord.settings import API_BASE, DiscordSettings
 from hermes_agent.gateway.platforms.discord.threads import Threads
-from hermes_agent.gateway.platforms.downloads import download
+from hermes_agent.gateway.platforms.downloads import download, proxy_for
 from hermes_agent.gateway.platforms.table import Variable
 
 _LOG = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class DiscordAdapter(BaseAdapter):
         Route.BASE = self._settings.api_base.rstrip("/")  # discord.py has it in one place only
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # no voice channels here
         try:
-            client = self._client = _make_client(self._take_event)
+            client = self._client = _make_client(self._take_event, self._settings.proxy)
             await self._log_in(client)
             rest = self._rest = Rest(client.http)
             self._interactions = Interactions(NAME, rest, receiver)
@@ -152,11 +152,12 @@ class DiscordAdapter(BaseAdapter):
 
     async def stop(self) -> None:
         """Close the connection."""
-        for task in (*self._beside, *([self._session] if self._session else [])):
-            task.cancel()
-            with suppress(BaseException):
-                await asyncio.wait([task])
+        tasks = [*self._beside, *([self._session] if self._session else [])]
         self._session = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -207,13 +208,13 @@ class DiscordAdapter(BaseAdapter):
         if self._settings.api_base != API_BASE:
             hosts.add(urlsplit(self._settings.api_base).netloc)
         try:
-            return await download(url, hosts, max_bytes)
+            return await download(url, hosts, max_bytes, proxy=self._settings.proxy)
         except DeliveryError:
             message = await rest.message(channel_id, message_id)
         fresh = [each["url"] for each in message.get("attachments", ()) if int(each["id"]) == attachment_id]
         if not fresh or fresh[0] == url:
             raise DeliveryError("The file is gone", is_permanent=True)
-        return await download(str(fresh[0]), hosts, max_bytes)
+        return await download(str(fresh[0]), hosts, max_bytes, proxy=self._settings.proxy)
 
     def measure(self, text: str) -> int:
         """Characters after translation."""
@@ -378,7 +379,7 @@ async def _quietly(work: Any) -> None:
         _LOG.warning("discord: %s", error)
 
 
-def _make_client(on_event: Any) -> BotClient:
+def _make_client(on_event: Any, proxy: str) -> BotClient:
     client = BotClient(
         intents=discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True),
         max_messages=500,
@@ -386,6 +387,7 @@ def _make_client(on_event: Any) -> BotClient:
         member_cache_flags=discord.MemberCacheFlags.none(),
         allowed_mentions=discord.AllowedMentions.none(),
         guild_ready_timeout=1.0,
+        proxy=proxy or None,
     )
     client.on_event = on_event
     return client
@@ -403,4 +405,7 @@ def _settings(extra: Mapping[str, Any], variable: Variable) -> DiscordSettings:
     channels = variable("DISCORD_FREE_RESPONSE_CHANNELS")
     if channels is not None and "free_response_channels" not in merged:
         merged["free_response_channels"] = [part.strip() for part in channels.split(",") if part.strip()]
-    return DiscordSettings.model_validate(merged)
+    settings = DiscordSettings.model_validate(merged)
+    named = settings.proxy or variable("DISCORD_PROXY")
+    proxy = proxy_for(settings.api_base, named, variable("HTTPS_PROXY"), variable("https_proxy"))
+    return settings.model_copy(update={"proxy": proxy})

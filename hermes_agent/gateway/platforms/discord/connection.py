@@ -80,7 +80,7 @@ class Connection:
             NotReadyError: The connection is lost for good.
         """
         parameters: dict[str, Any] = {"initial": True, "gateway": self._url}
-        failures = 0
+        failures, problem = 0, ""
         while True:
             try:
                 socket = await self._open(parameters)
@@ -95,14 +95,15 @@ class Connection:
             except (OSError, aiohttp.ClientError, TimeoutError) as error:
                 if self.client.ws is None or self.client.ws.session_id is None:
                     raise NotReadyError("Discord cannot be reached", why=_reason(error)) from error
-                _LOG.info("discord: the connection is cut: %s", _reason(error))
+                problem = _reason(error)
+                _LOG.info("discord: the connection is cut: %s", problem)
                 is_resumable = True
             except _BROKEN_FRAME as error:
                 raise NotReadyError("Discord sent something unreadable", why=_reason(error)) from error
             self.is_connected = False
             failures += 1
             if failures > _MAX_RESUMES:
-                raise NotReadyError("The session could not be resumed")
+                raise NotReadyError("The session could not be resumed", why=problem or None)
             parameters = self._resumption() if is_resumable else {"initial": False, "gateway": self._url}
             self.resumes += is_resumable
             if failures > 1:

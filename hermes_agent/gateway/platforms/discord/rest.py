@@ -85,8 +85,16 @@ class Rest:
         return found
 
     async def gateway_url(self) -> str:
-        """Where to connect."""
+        """Where to connect.
+
+        Raises:
+            DeliveryError: Not now: a bot that begins too many sessions in a day loses its token.
+        """
         found = await self._request(Route("GET", "/gateway/bot"))
+        limit = found.get("session_start_limit") or {}
+        if limit.get("remaining") == 0:
+            seconds = float(limit.get("reset_after") or 0) / 1000
+            raise DeliveryError("Today's sessions of the bot are used up", retry_after_seconds=seconds)
         return str(found["url"])
 
     async def register_commands(self, application_id: int, payloads: Sequence[Mapping[str, Any]]) -> None:

@@ -34,6 +34,8 @@ class DiscordSettings(Section):
     """Pace of one channel."""
     max_silence_seconds: float = Field(default=150.0, gt=0)
     """A healthy connection has acknowledged a heartbeat within this time."""
+    proxy: str = ""
+    """`http://HOST:PORT`. `DISCORD_PROXY`; otherwise `HTTPS_PROXY`."""
     api_base: str = API_BASE
     """Address of the REST API; another one for tests and proxies."""
     file_hosts: list[str] = Field(default_factory=lambda: ["cdn.discordapp.com", "media.discordapp.net"])

@@ -27,7 +27,7 @@ from hermes_agent.core.platform import (
     Receiver,
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
-from hermes_agent.gateway.platforms.downloads import download
+from hermes_agent.gateway.platforms.downloads import download, proxy_for
 from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, translated
 from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, measure
 from hermes_agent.gateway.platforms.slack.history import History
@@ -127,7 +127,7 @@ class SlackAdapter(BaseAdapter):
         bot_token, app_token = self._tokens
         session = self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         try:
-            web = self._web = Web(bot_token, settings.api_base, session)
+            web = self._web = Web(bot_token, settings.api_base, session, settings.proxy)
             try:
                 who = await web.call("auth.test")
             except DeliveryError as error:
@@ -142,12 +142,13 @@ class SlackAdapter(BaseAdapter):
                 web, self._memory, people, count=settings.history_messages, hours=settings.catch_up_hours
             )
             self._socket = SocketMode(
-                Web(app_token, settings.api_base, session),
+                Web(app_token, settings.api_base, session, settings.proxy),
                 session,
                 self._handle,
                 on_progress=self.progressed,
                 on_gap=self._remember_gap,
                 ping_seconds=settings.ping_seconds,
+                proxy=settings.proxy,
             )
             await self._socket.connect()
         except BaseException:
@@ -236,7 +237,7 @@ class SlackAdapter(BaseAdapter):
         if self._settings.api_base != API_BASE:
             hosts.add(urlsplit(self._settings.api_base).netloc)
         headers = {"Authorization": f"Bearer {self._tokens[0]}"}
-        return await download(url, hosts, max_bytes, headers=headers)
+        return await download(url, hosts, max_bytes, headers=headers, proxy=self._settings.proxy)
 
     def measure(self, text: str) -> int:
         """Characters after translation."""
@@ -413,4 +414,7 @@ def _settings(extra: Mapping[str, Any], variable: Variable) -> SlackSettings:
     channels = variable("SLACK_FREE_RESPONSE_CHANNELS")
     if channels is not None and "free_response_channels" not in merged:
         merged["free_response_channels"] = [part.strip() for part in channels.split(",") if part.strip()]
-    return SlackSettings.model_validate(merged)
+    settings = SlackSettings.model_validate(merged)
+    named = settings.proxy or variable("SLACK_PROXY")
+    proxy = proxy_for(settings.api_base, named, variable("HTTPS_PROXY"), variable("https_proxy"))
+    return settings.model_copy(update={"proxy": proxy})

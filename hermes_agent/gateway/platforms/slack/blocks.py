@@ -20,7 +20,8 @@ _MAX_BUTTONS = 25
 
 def translated(markdown: str) -> str:
     """mrkdwn within the limit."""
-    text = to_slack(markdown)
+    # A text of nothing but link definitions shows nothing, and Slack takes no empty message.
+    text = to_slack(markdown) or escape(markdown)
     return text if size(text) <= MAX_TEXT else _cut(escape(markdown), MAX_TEXT)
 
 

@@ -36,6 +36,8 @@ class SlackSettings(Section):
     """How often the connection is tried; without an answer to three of them it is opened anew."""
     max_silence_seconds: float = Field(default=90.0, gt=0)
     """A healthy connection has answered within this time."""
+    proxy: str = ""
+    """`http://HOST:PORT`. `SLACK_PROXY`; otherwise `HTTPS_PROXY`."""
     api_base: str = API_BASE
     """Address of the Web API; another one for tests and proxies."""
     file_hosts: list[str] = Field(default_factory=lambda: ["files.slack.com"])

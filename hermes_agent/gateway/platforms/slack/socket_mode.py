@@ -26,6 +26,7 @@ _DRAIN_SECONDS = 30.0
 _MAX_FAILURES = 5
 _LONGEST_PAUSE_SECONDS = 20.0
 _MISSED_PINGS = 3
+_MAX_FRAME = 16 * 1024 * 1024
 
 Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 """Takes an envelope; returns the payload of the acknowledgement. Raises `StoreError`: not acknowledged."""
@@ -45,6 +46,7 @@ class SocketMode:
         on_progress: Called for each frame, pongs too.
         on_gap: Called when a connection was opened after one had been lost: events may have been missed.
         ping_seconds: Between two pings.
+        proxy: Address of an HTTP proxy.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SocketMode:
         on_progress: Callable[[], None],
         on_gap: Callable[[], None],
         ping_seconds: float,
+        proxy: str = "",
     ) -> None:
         self.is_connected = False
         self.opened = 0
@@ -65,6 +68,7 @@ class SocketMode:
         self._on_progress = on_progress
         self._on_gap = on_gap
         self._ping_seconds = ping_seconds
+        self._proxy = proxy or None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._work: set[asyncio.Task[None]] = set()
         self._draining: set[asyncio.Task[None]] = set()
@@ -74,7 +78,9 @@ class SocketMode:
         try:
             answer = await self._web.call("apps.connections.open")
             socket = await asyncio.wait_for(
-                self._session.ws_connect(str(answer["url"]), autoping=False, max_msg_size=16 * 1024 * 1024),
+                self._session.ws_connect(
+                    str(answer["url"]), autoping=False, max_msg_size=_MAX_FRAME, proxy=self._proxy
+                ),
                 _CONNECT_SECONDS,
             )
         except DeliveryError as error:

@@ -73,13 +73,16 @@ class Web:
         token: Of the bot, or of the app.
         api_base: Address of the API.
         session: Used for all requests.
+        proxy: Address of an HTTP proxy.
     """
 
-    def __init__(self, token: str, api_base: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, token: str, api_base: str, session: aiohttp.ClientSession, proxy: str = "") -> None:
         self._session = session
+        self._proxy = proxy or None
         self._client = AsyncBaseClient(
             token, base_url=api_base, timeout=int(_REQUEST_SECONDS), session=session, retry_handlers=[]
         )
+        self._client.proxy = self._proxy  # slack-sdk would take one for http addresses too
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method with JSON arguments (empty ones are left out)."""
@@ -137,7 +140,8 @@ class Web:
 
     async def _put(self, url: str, data: bytes) -> int:
         timeout = aiohttp.ClientTimeout(total=_UPLOAD_SECONDS)
-        async with _failures_mapped("upload"), self._session.post(url, data=data, timeout=timeout) as answer:
+        posting = self._session.post(url, data=data, timeout=timeout, proxy=self._proxy)
+        async with _failures_mapped("upload"), posting as answer:
             return answer.status
 
 
