@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from telegram_server import _Entities, units
 
+from hermes_agent.config.sections.gateway import PlatformSettings
+from hermes_agent.core.errors import SettingError
 from hermes_agent.core.platform import InboundMessage
+from hermes_agent.gateway.platforms.telegram.adapter import make_adapter
 from hermes_agent.gateway.platforms.telegram.api import ApiError, NoAnswerError, delivery, readiness
 from hermes_agent.gateway.platforms.telegram.formatting import measure, to_html
+from hermes_agent.gateway.platforms.telegram.settings import telegram_settings
 from hermes_agent.gateway.platforms.telegram.updates import Bot, Press, Written, join, may_go_on, read_update
 
 BOT = Bot(7, "hermes_bot")
@@ -217,6 +221,28 @@ def test_an_album_is_joined_and_other_messages_are_not() -> None:
 def test_what_happened_to_a_send_is_told_as_it_is(error: Any, expected: tuple[Any, ...]) -> None:
     told = delivery(error)
     assert (told.is_permanent, told.is_unknown, told.retry_after_seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"base_url": "api.telegram.org"}, "no address"),
+        ({"poll_seconds": "long"}, "poll_seconds"),
+        ({"mode": "smoke signals"}, "mode"),
+        ({"mode": "webhook", "webhook_url": "http://a", "webhook_secret": "x"}, "https"),
+        ({"mode": "webhook", "webhook_url": "https://a"}, "secret"),
+    ],
+)
+def test_settings_that_cannot_be_used_say_so(extra: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        make_adapter(PlatformSettings(token="1:a", extra=extra), {}.get)
+    assert words in " ".join(caught.value.lines)
+
+
+def test_ids_may_be_numbers_or_a_text() -> None:
+    settings = PlatformSettings(extra={"allowed_chats": -5, "free_response_chats": "-6, -7"})
+    found = telegram_settings(settings, {}.get)
+    assert (found.allowed_chats, found.free_response_chats) == (("-5",), ("-6", "-7"))
 
 
 def test_a_refused_token_says_where_to_get_a_right_one() -> None:

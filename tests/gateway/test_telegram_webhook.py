@@ -110,7 +110,7 @@ def test_a_button_works_there_too(called: Called) -> None:
     [
         ("TELEGRAM_WEBHOOK_SECRET", "", "needs a secret"),
         ("TELEGRAM_WEBHOOK_SECRET", "has a space", "letters, digits"),
-        ("TELEGRAM_WEBHOOK_PORT", "high", "not a port"),
+        ("TELEGRAM_WEBHOOK_PORT", "high", "webhook_port"),
         ("TELEGRAM_BOT_TOKEN", "hello", "not a bot token"),
     ],
 )

@@ -12,11 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import SettingError
 from hermes_agent.gateway.platforms.webhook.adapter import _delivery_id, _event, _payload
 from hermes_agent.gateway.platforms.webhook.deliveries import Deliveries
 from hermes_agent.gateway.platforms.webhook.routes import check_route
-from hermes_agent.gateway.platforms.webhook.settings import RouteSettings, Scheme, WebhookSettings
+from hermes_agent.gateway.platforms.webhook.settings import (
+    RouteSettings,
+    Scheme,
+    WebhookSettings,
+    webhook_settings,
+)
 from hermes_agent.gateway.platforms.webhook.signatures import SignatureError, sign, verify
 from hermes_agent.gateway.platforms.webhook.template import fill, prompt_for
 
@@ -129,6 +135,15 @@ def test_a_prompt_says_that_the_payload_is_data() -> None:
 def test_routes_that_cannot_be_used_say_why(name: str, route: Any, common: Any, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         check_route(name, RouteSettings.model_validate(route), WebhookSettings.model_validate(common))
+
+
+def test_wrong_settings_are_told_without_their_values() -> None:
+    extra = {"routes": {"a": {"secret": "do-not-show", "rate_limit": "do-not-show"}, "b": ["do-not-show"]}}
+    with pytest.raises(SettingError) as caught:
+        webhook_settings(PlatformSettings(extra=extra), {"WEBHOOK_PORT": "do-not-show"}.get)
+    told = " ".join(caught.value.lines)
+    assert "routes.a.rate_limit" in told
+    assert "do-not-show" not in told
 
 
 @pytest.mark.parametrize(

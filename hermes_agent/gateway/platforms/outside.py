@@ -1,9 +1,11 @@
-"""JSON that comes from outside."""
+"""What comes from outside: JSON of strangers, settings that are wrong."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
+
+from pydantic import ValidationError
 
 
 def read_json(data: bytes) -> Any:
@@ -17,3 +19,9 @@ def read_json(data: bytes) -> Any:
     if b"\\u" in data:
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return value
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with settings: keys and reasons, without the values, which may be secrets."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:3])

@@ -37,8 +37,8 @@ from hermes_agent.gateway.platforms.telegram.api import (
 )
 from hermes_agent.gateway.platforms.telegram.settings import (
     OFFICIAL_SERVER,
-    SECRET_FORM,
     TelegramSettings,
+    telegram_settings,
 )
 from hermes_agent.gateway.platforms.telegram.updates import (
     KINDS,
@@ -71,9 +71,9 @@ def make_adapter(settings: PlatformSettings, variable: Variable) -> TelegramAdap
     """Build it.
 
     Raises:
-        SettingError: The token is missing or no token, or the webhook's settings do not go together.
+        SettingError: The token is missing or no token, or the settings cannot be used.
     """
-    own = _with_variables(TelegramSettings.model_validate(settings.extra), variable)
+    own = telegram_settings(settings, variable)
     token = (variable("TELEGRAM_BOT_TOKEN") or settings.token).strip()
     if not TOKEN_FORM.fullmatch(token):
         raise SettingError(
@@ -82,8 +82,6 @@ def make_adapter(settings: PlatformSettings, variable: Variable) -> TelegramAdap
             why=None if not token else "A token looks like 123456789:AAE… (digits, a colon, letters).",
             remedy="Write /newbot to @BotFather in Telegram; put the token into .env: TELEGRAM_BOT_TOKEN=…",
         )
-    if own.mode == "webhook":
-        _check_webhook(own)
     return TelegramAdapter(own, token)
 
 
@@ -396,44 +394,3 @@ def _read(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DeliveryError("The file cannot be read", why=error.strerror, is_permanent=True) from error
-
-
-def _with_variables(settings: TelegramSettings, variable: Variable) -> TelegramSettings:
-    """Variables win over config.yaml; an address for deliveries chooses the mode."""
-    changes: dict[str, Any] = {}
-    for name, field in (
-        ("TELEGRAM_WEBHOOK_URL", "webhook_url"),
-        ("TELEGRAM_WEBHOOK_SECRET", "webhook_secret"),
-        ("TELEGRAM_WEBHOOK_PORT", "webhook_port"),
-        ("TELEGRAM_PROXY", "proxy"),
-    ):
-        if value := (variable(name) or "").strip():
-            changes[field] = value
-    if changes.get("webhook_url"):
-        changes["mode"] = "webhook"
-    if not changes:
-        return settings
-    try:
-        return TelegramSettings.model_validate({**settings.model_dump(), **changes})
-    except ValueError as error:
-        raise SettingError(
-            "TELEGRAM_WEBHOOK_PORT is not a port", key="platforms.telegram.extra.webhook_port"
-        ) from error
-
-
-def _check_webhook(settings: TelegramSettings) -> None:
-    """Raises `SettingError`."""
-    prefix = "platforms.telegram.extra"
-    if not settings.webhook_url.startswith("https://") and settings.base_url == OFFICIAL_SERVER:
-        raise SettingError(
-            "Telegram delivers to https:// addresses only",
-            key=f"{prefix}.webhook_url",
-            remedy="Set TELEGRAM_WEBHOOK_URL to the public address that leads here, or leave it out to poll.",
-        )
-    if not SECRET_FORM.fullmatch(settings.webhook_secret):
-        raise SettingError(
-            "Webhook mode needs a secret by which Telegram proves itself",
-            key=f"{prefix}.webhook_secret",
-            why="It has 1 to 256 letters, digits, - and _." if settings.webhook_secret else None,
-            remedy="Put one into .env: TELEGRAM_WEBHOOK_SECRET=$(openssl rand -hex 32)",
-        )

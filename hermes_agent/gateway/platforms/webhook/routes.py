@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from hermes_agent.config.files import replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import SettingError, StoreError, StoreUnwritableError
 from hermes_agent.core.platform import ChatAddress
 from hermes_agent.gateway.home_channel import parse_chat
+from hermes_agent.gateway.platforms.outside import complaints
 from hermes_agent.gateway.platforms.table import PLATFORMS
 from hermes_agent.gateway.platforms.webhook.settings import UNPROTECTED, RouteSettings, WebhookSettings
 
@@ -220,9 +223,9 @@ def changing_subscriptions(home: Home) -> Iterator[dict[str, dict[str, Any]]]:
 def _settings_of(name: str, data: Mapping[str, Any]) -> RouteSettings:
     try:
         return RouteSettings.model_validate(data)
-    except ValueError as error:
+    except ValidationError as error:
         raise SettingError(
             f"The webhook route {name} cannot be used",
             key=f"webhook_subscriptions.{name}",
-            why="; ".join(str(error).splitlines()[1:3]).strip(),
+            why=complaints(error),
         ) from error

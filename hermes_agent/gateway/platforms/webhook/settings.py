@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from hermes_agent.config.sections.base import Section
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import SettingError
+from hermes_agent.gateway.platforms.outside import complaints
 from hermes_agent.gateway.platforms.table import Variable
 
 Scheme: TypeAlias = Literal["auto", "generic", "github", "gitlab", "standard", "stripe", "slack"]
@@ -110,9 +111,9 @@ def webhook_settings(settings: PlatformSettings, variable: Variable) -> WebhookS
     }
     try:
         return WebhookSettings.model_validate({**settings.extra, **changes})
-    except ValueError as error:
+    except ValidationError as error:
         raise SettingError(
             "The settings of webhooks cannot be used",
             key="platforms.webhook.extra",
-            why="; ".join(str(error).splitlines()[1:3]).strip(),
+            why=complaints(error),
         ) from error
