@@ -44,9 +44,9 @@ _MINUTE = 60.0
 _ANSWERS = frozenset({"", "answer", "command", "background"})
 """Kinds of messages that are passed on; notices and progress are for people who read along."""
 
-_ID_HEADERS = (
-    *("x-github-delivery", "webhook-id", "svix-id", "x-gitlab-event-uuid", "x-request-id", "idempotency-key"),
-)
+_ID_HEADERS = ("x-github-delivery", "webhook-id", "svix-id", "idempotency-key", "x-gitlab-event-uuid")
+_WEAK_ID_HEADER = "x-request-id"
+"""Proxies add it, too, and then it differs for each try."""
 _EVENT_HEADERS = ("x-github-event", "x-gitlab-event", "x-event-key", "x-event-type", "x-webhook-event")
 
 
@@ -283,6 +283,7 @@ def _delivery_id(headers: Mapping[str, str], payload: Any) -> str:
     if not found and isinstance(payload, Mapping):
         named = payload.get("id") if "stripe-signature" in headers else payload.get("event_id")
         found = named if isinstance(named, str) else ""
+    found = found or headers.get(_WEAK_ID_HEADER, "")
     if len(found) > _MAX_ID or not found.isprintable():
         found = hashlib.sha256(found.encode("utf-8", "replace")).hexdigest()
     return found or f"unnamed-{secrets.token_hex(12)}"
