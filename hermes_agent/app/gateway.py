@@ -7,8 +7,10 @@ One asyncio process per home. `FACTORIES` names what it runs; each factory is
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +20,7 @@ from hermes_agent import __version__
 from hermes_agent.app.container import App
 from hermes_agent.app.daemon.control import ControlSocket
 from hermes_agent.app.daemon.identity import Identity
+from hermes_agent.app.daemon.lag import measure_lag
 from hermes_agent.app.daemon.supervisor import Supervised, Supervisor
 from hermes_agent.app.daemon.systemd import ServiceManager
 from hermes_agent.config.loader import load
@@ -38,6 +41,11 @@ FACTORIES: tuple[str, ...] = (
 EXIT_RESTART = 75
 """The service manager starts the process again (`hermes gateway restart`, `/restart`)."""
 
+GC_THRESHOLDS = (1_000, 10, 10)
+"""As `entry.GC_THRESHOLDS`: a collection of ten thousand objects takes a few milliseconds, and nobody is
+answered meanwhile."""
+
+_MANY_MODULES = 50
 _BEAT_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 """Beyond the drain: closing connections and the database."""
@@ -65,6 +73,7 @@ class GatewayProcess:
         self._state = "starting"
         self._reloading = asyncio.Lock()
         self._made: set[str] = set()
+        self._modules = 0
 
     async def run(self, *, replace: bool = False) -> int:
         """Work until told to stop; returns the exit code.
@@ -148,6 +157,7 @@ class GatewayProcess:
         self.control.register("reload", lambda _request: self.reload())
         self.control.register("stop", self._on_stop)
         self.control.register("restart", self._on_restart)
+        self.control.register("lag", measure_lag)
         async with _closing(self.app):
             self.app.serve()
             await self.app.store()  # a database that cannot be used is an error at the start
@@ -159,6 +169,7 @@ class GatewayProcess:
                 if await self._settled():
                     self._state = "running"
                     self._write_state()
+                    self._settle_memory()
                     self._manager.ready(self._summary())
                     _LOG.info("ready: %s", self._summary())
                     await self.app.mcp.start()
@@ -225,10 +236,27 @@ class GatewayProcess:
                 self.end(f"no progress: {names}", exit_code=1)
                 continue
             self._manager.feed()
+            if (
+                self._state == "running"
+                and len(sys.modules) > self._modules + _MANY_MODULES
+                and not self._active
+            ):
+                self._settle_memory()
             if self._state == "running" and (summary := self._summary()) != before:
                 before = summary
                 self._manager.status(summary)
                 self._write_state()
+
+    def _settle_memory(self) -> None:
+        """Make pauses of the garbage collector short.
+
+        What was loaded stays, so that it need not be looked at again (the first run loads a lot once more);
+        new objects are looked at in small numbers.
+        """
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        self._modules = len(sys.modules)
 
     def _summary(self) -> str:
         """One line: every service, how it is, and how much it has to do."""

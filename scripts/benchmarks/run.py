@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from api_figures import figures as api_figures
+from gateway_figures import figures as gateway_figures
 from mcp_figures import figures as mcp_figures
 from measure import Series, compare, run_once
 
@@ -146,6 +147,10 @@ class Bench:
         for what, figure, goal, is_met in mcp_figures(HERMES, self.env):
             yield Row(what, figure, goal, is_met)
 
+    def gateway(self) -> Iterator[Row]:
+        for what, figure, goal, is_met in gateway_figures(HERMES, self.env):
+            yield Row(what, figure, goal, is_met)
+
     async def _sessions_with_history(self, count: int, sessions: int) -> list[str]:
         store = await open_store(self.folder / "hermes" / "state.db")
         ids = []
@@ -200,6 +205,7 @@ GROUPS: dict[str, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     "rounds": ("Tool rounds", Bench.rounds),
     "store": ("Conversations on disk", Bench.store),
     "api": ("API server", Bench.api),
+    "gateway": ("The gateway as a service", Bench.gateway),
     "mcp": ("MCP", Bench.mcp),
 }
 
