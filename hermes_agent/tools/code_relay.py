@@ -2,7 +2,7 @@
 
 Its text is sent there and run with whatever Python 3 the place has: standard library only. A connection of
 the script is a number; its line goes out as `hermes-rpc NUMBER LINE`, and the answer comes in as
-`NUMBER LINE`. It ends with its input.
+`NUMBER LINE`, or as `NUMBER @PATH` if it is long. It ends with its input.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ def _answer(waiting: dict[int, socket.socket]) -> None:
 
 def _finish(connection: socket.socket, answer: bytes) -> None:
     try:
+        if answer.startswith(b"@"):
+            with open(answer[1:], "rb") as file:  # noqa: PTH123 - as old a Python as there is
+                answer = file.read()
+            os.unlink(file.name)  # noqa: PTH108 - likewise
         connection.sendall(answer)
     except OSError:
         pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from shlex import quote
@@ -21,6 +22,8 @@ from hermes_agent.core.tool import ToolResult
 REQUEST_BYTES: Final = 8_000_000
 READ_SECONDS: Final = 30.0
 RELAY_SECONDS: Final = 20.0
+INLINE_BYTES: Final = 4_096
+"""Longer answers go to the relay as files: standard input of a place elsewhere is slow."""
 
 _NO_CALL: Final = {"error": "this is not a call of hermes_tools, or it is too long"}
 
@@ -127,6 +130,7 @@ class RelayServer:
         self._environment = environment
         self._calls = calls
         self._process: BackgroundProcess | None = None
+        self._directory = ""
         self._rest = b""
         self._is_ready = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -138,6 +142,7 @@ class RelayServer:
         Raises:
             ExecutionError: It does not start.
         """
+        self._directory = posixpath.dirname(path)
         text = f"exec {quote(python)} -I -S {quote(relay)} {quote(path)} 2>/dev/null"
         command = Command(text, cwd="/", persistent=False)
         self._process = await self._environment.spawn(command, self._take)
@@ -178,6 +183,10 @@ class RelayServer:
         answer = await self._calls.answer(request)
         assert self._process is not None
         with contextlib.suppress(HermesError):  # the script has ended, and the relay with it
+            if len(answer) > INLINE_BYTES:
+                path = f"{self._directory}/answer-{number.decode()}"
+                await self._environment.write_bytes(path, answer)
+                answer = f"@{path}".encode()
             async with self._writing:
                 await self._process.write(b"%s %s\n" % (number, answer))
 

@@ -126,6 +126,17 @@ except ToolError as error:
     assert await bench.shell("ls -d /tmp/hermes-code-* 2>/dev/null | wc -l") == "0"
 
 
+async def test_long_answers_arrive_whole(bench: Bench) -> None:
+    await bench.shell(f"yes 'ü 0123456789' | head -c 3000000 > {bench.scratch}/long.txt")
+    code = """
+from hermes_tools import terminal
+print([len(terminal("head -c 40000 long.txt")["output"].encode()) for _ in range(3)])
+"""
+    found = await bench.run(code)
+    (lengths,) = found.text.splitlines()
+    assert lengths == str([40_000] * 3)
+
+
 async def test_limits_and_errors_are_those_of_this_machine(bench: Bench) -> None:
     calls = """
 from concurrent.futures import ThreadPoolExecutor
