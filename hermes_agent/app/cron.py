@@ -12,7 +12,9 @@ from hermes_agent.agent.service import AgentService
 from hermes_agent.app.container import App
 from hermes_agent.core.outbox import Outbox, Outgoing
 from hermes_agent.core.platform import ChatAddress
+from hermes_agent.gateway.files import ChatFiles
 from hermes_agent.gateway.home_channel import home_channel, parse_chat
+from hermes_agent.gateway.media import take_media
 from hermes_agent.scheduler.jobs import JobBook
 from hermes_agent.scheduler.runner import JobRunner
 from hermes_agent.scheduler.service import Scheduler
@@ -67,9 +69,10 @@ async def deliver(app: App, outbox: Outbox, target: str, text: str, job: Mapping
     addresses = await _addresses(app, target, job)
     if not addresses:
         return "no such chat: set a home channel (/sethome), or name platform:chat"
+    text, files = await take_media(text, ChatFiles(app.home, roots=lambda: app.settings.gateway.media_roots))
     for address in addresses:
         key = f"cron:{job['id']}:{job.get('due_at', 0)}:{address}"
-        await outbox.put(Outgoing(key=key, address=address, text=text, kind="cron"))
+        await outbox.put(Outgoing(key=key, address=address, text=text, files=files, kind="cron"))
     return None
 
 

@@ -184,6 +184,7 @@ def test_commands_answer_and_unknown_ones_help(gateway: Gateway, chat_server: Lo
         ("/platform", "loopback: connected"),
         ("/title My plan", "My plan"),
         ("/nonsense", "no command"),
+        ("/start", "👋 Hello!"),
         ("/clear", "works in the terminal only. /new begins"),
         ("/memory", "MEMORY.md: 0 of"),
         ("/skills", "/"),

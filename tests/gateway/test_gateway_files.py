@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes_agent.app.container import App
+from hermes_agent.app.cron import deliver
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import DeliveryError, ToolError
 from hermes_agent.core.messages import ImagePart
@@ -19,6 +22,8 @@ from hermes_agent.gateway.files import KEPT_SECONDS, ChatFiles, safe_name
 from hermes_agent.gateway.inputs import MAX_SHOWN_TEXT_CHARS, build_input
 from hermes_agent.gateway.media import take_media
 from hermes_agent.gateway.platforms.base import BaseAdapter
+from hermes_agent.store.outbox import SqliteOutbox
+from hermes_agent.store.store import SqliteStore
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -270,3 +275,18 @@ async def test_the_same_message_is_kept_once_and_old_files_are_forgotten(home: H
     os.utime(saved[0], (old, old))
     assert files.prune() == 1
     assert list((home.cache / "attachments").iterdir()) == [saved[1]]
+
+
+async def test_a_scheduled_job_can_send_files_too(home: Home, tmp_path: Path) -> None:
+    chart = tmp_path / "chart.png"
+    chart.write_bytes(b"x")
+    app = App.load(home=home)
+    outbox = SqliteOutbox(cast("SqliteStore", await app.store()))
+    try:
+        job = {"id": "j", "due_at": 1}
+        assert await deliver(app, outbox, "loopback:c1", f"The figures.\nMEDIA:{chart}", job) is None
+        (entry,) = await outbox.pending()
+    finally:
+        await app.aclose()
+    assert entry.message.text == "The figures."
+    assert [file.kind for file in entry.message.files] == ["image"]

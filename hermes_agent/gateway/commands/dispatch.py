@@ -35,6 +35,8 @@ async def run_command(conversation: Conversation, entry: InboxEntry, command: Sl
 def unknown_command(text: str) -> Reply:
     """The answer to `/word` that is no command of chats (and calls no skill)."""
     word = text.removeprefix("/").split(maxsplit=1)[0].lower()
+    if word == "start":  # what some platforms send when somebody opens the chat
+        return Reply("👋 Hello! Write what you need; /help shows what else I understand.")
     try:
         spec = find(word, "cli")
         if word in (spec.name, *spec.aliases):
