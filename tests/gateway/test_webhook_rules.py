@@ -189,6 +189,7 @@ class _Request:
 def test_forms_are_read_as_github_sends_them() -> None:
     form: Any = _Request(b"payload=%7B%22a%22%3A1%7D", "application/x-www-form-urlencoded")
     assert _payload(form) == {"a": 1}
+    assert _payload(_Request(b'{"a": 2}', "application/x-www-form-urlencoded")) == {"a": 2}  # type: ignore[arg-type]
     assert _payload(_Request(b"a=1&b=2&b=3", "application/x-www-form-urlencoded")) == {
         "a": "1",
         "b": ["2", "3"],

@@ -254,7 +254,8 @@ def _prompt(route: Route, event: str, payload: Any) -> str:
 
 def _payload(request: Request) -> Any:
     """The JSON, also from a form (GitHub can send one). Raises `ValueError`."""
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if is_form and request.body[:1] not in (b"{", b"["):  # curl calls everything a form
         fields = parse_qs(request.body.decode("utf-8"), strict_parsing=True, max_num_fields=200)
         if "payload" in fields:
             return read_json(fields["payload"][0].encode())
