@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from telegram_server import OWNER, TOKEN, Failure, TelegramGateway, TelegramServer
+from telegram_server import OWNER, TOKEN, Failure, Proxy, TelegramGateway, TelegramServer
 
 from hermes_agent.config.paths import Home
 from hermes_agent.gateway.pairing import PairingBook
@@ -391,6 +391,18 @@ def test_a_second_gateway_with_the_same_bot_is_noticed(
     telegram.wait_for(lambda: "Only one gateway may use a bot" in bot.output())
     telegram.say("token-1")
     telegram.wait_for_text("token-1")
+
+
+def test_a_proxy_is_used(bot: TelegramGateway, telegram: TelegramServer) -> None:
+    proxy = Proxy(telegram.url)
+    proxy.start()
+    bot.extra = {"base_url": "http://api.telegram.test", "proxy": proxy.url, "poll_seconds": 1}
+    bot.start()
+    telegram.say("token-1")
+    telegram.wait_for_text("token-1")
+    proxy.close()
+    assert {address.split("/bot")[0] for address in proxy.asked} == {"http://api.telegram.test"}
+    assert TOKEN not in bot.output()
 
 
 def test_cut_polls_and_garbage_are_outlived(bot: TelegramGateway, telegram: TelegramServer) -> None:

@@ -35,7 +35,7 @@ class TelegramSettings(Section):
     """The Bot API server; another one if you run your own."""
     proxy: str = ""
     """Proxy for Telegram only: `http://…` or `socks5://…` (also `TELEGRAM_PROXY`)."""
-    poll_seconds: float = Field(default=30.0, gt=0, le=50)
+    poll_seconds: float = Field(default=30.0, ge=1, le=50)
     """How long Telegram holds a poll without news."""
     require_mention: bool = True
     """In groups, listen only to mentions, replies and commands; false listens to everything."""
