@@ -24,7 +24,7 @@ from hermes_agent.mcp.calls import Call, CallsUnderWay
 from hermes_agent.mcp.catalogue import Catalogue, RemoteTool
 from hermes_agent.mcp.deadline import Deadline
 from hermes_agent.mcp.dispatcher import SiftingDispatcher
-from hermes_agent.mcp.errors import McpConnectionLostError, McpError, McpRequestError
+from hermes_agent.mcp.errors import McpConnectionLostError, McpError, McpRequestError, McpTimeoutError
 from hermes_agent.mcp.listing import Rejected
 from hermes_agent.mcp.news import ServerNews
 from hermes_agent.mcp.ports import McpPorts
@@ -79,6 +79,10 @@ class ServerClient:
     def is_alive(self) -> bool:
         """False if the session is over or the server's program has ended."""
         return not self.ended.is_set() and self._link.is_alive
+
+    async def ping(self) -> None:
+        """Return when the server answers. Raises whatever went wrong otherwise."""
+        await self.session.send_ping()
 
     async def refresh(self) -> Catalogue:
         """Ask again what the server offers."""
@@ -198,7 +202,7 @@ class ServerClient:
                     await self._tell_roots(context)
                     return await self._rounds(call, send)
         except TimeoutError as error:
-            raise McpRequestError(
+            raise McpTimeoutError(
                 self.name,
                 f"MCP server {self.name!r}: {what!r} did not answer within {self._settings.timeout:g} s",
                 code=types.REQUEST_TIMEOUT,

@@ -13,19 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.core.loading import load
 from hermes_agent.core.mcp import McpServerStatus, McpState
 from hermes_agent.mcp.breaker import FAILURES, Breaker
+from hermes_agent.mcp.calling import Caller
 from hermes_agent.mcp.catalogue import Catalogue
 from hermes_agent.mcp.errors import (
     McpAuthError,
     McpConnectionLostError,
     McpError,
-    McpRequestError,
     McpUnavailableError,
 )
 from hermes_agent.mcp.ports import Client, McpPorts, ServerAuth
@@ -34,11 +33,8 @@ FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 60.0
 MAX_RETRIES = 5
 """Retries by itself; after that the next call tries again."""
-SETTLING_SECONDS = 2.0
-"""Calls that are under way when a credential was renewed get so long for their own answer or refusal."""
 
 _log = logging.getLogger(__name__)
-ValueT = TypeVar("ValueT")
 
 
 class Connection:
@@ -55,7 +51,6 @@ class Connection:
         self.settings = settings
         self._ports = ports
         self._on_catalogue = on_catalogue
-        self._auth: ServerAuth | None = None
         self.state: McpState = "idle"
         self.detail = ""
         self._client: Client | None = None
@@ -67,11 +62,10 @@ class Connection:
         self._breaker = Breaker()
         self._is_closed = False
         self._is_parked = False
-        self._busy = 0
-        self._under_way: set[asyncio.Future[None]] = set()
-        self._last_used = 0.0
         self._refresh_task: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[bool] | None = None
+        self.calls = Caller(self, ports)
+        self.auth: ServerAuth | None = None
+        """Its credentials, once it was connected to; None if it has none of its own."""
         self.has_failed = False
         """Whether a connect failed, ever."""
         self.connects = 0
@@ -98,7 +92,7 @@ class Connection:
         if self._is_closed:
             return
         if self._task is None:
-            self._auth = self._ports.make_auth(self.name, self.settings) if self.settings.url else None
+            self.auth = self._ports.make_auth(self.name, self.settings) if self.settings.url else None
             self._task = asyncio.create_task(self._own(), name=f"mcp-{self.name}")
         self._wanted.set()
 
@@ -135,91 +129,18 @@ class Connection:
                 raise self._error
             await self._changed.wait()
 
-    async def use(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
-        """Do something with the client.
+    def is_current(self, client: Client) -> bool:
+        """Whether this client is the one that is connected now."""
+        return self._client is client
 
-        A lost connection is made again; the action is repeated if the server refused it without looking, if
-        it does no harm (`may_repeat`), or after a new credential.
+    def count_failure(self) -> None:
+        """A call failed in a way that speaks against the server."""
+        self._breaker.count()
 
-        Raises:
-            McpError: It failed.
-        """
-        self._busy += 1
-        try:
-            return await self._attempt(action, may_repeat=may_repeat)
-        finally:
-            self._busy -= 1
-            self._last_used = time.monotonic()
-
-    async def _attempt(self, action: Callable[[Client], Awaitable[ValueT]], *, may_repeat: bool) -> ValueT:
-        for attempt in (1, 2):
-            client = await self.client()
-            if not client.is_alive():
-                self.reconnect()
-                client = await self.client()
-            refusals = client.refusal.count
-            under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._under_way.add(under_way)
-            try:
-                try:
-                    return await action(client)
-                finally:
-                    self._under_way.discard(under_way)
-                    under_way.set_result(None)
-            except (McpRequestError, McpConnectionLostError) as error:
-                status = client.refusal.status if client.refusal.count != refusals else 0
-                if status == 401 or (status == 403 and "insufficient_scope" in client.refusal.challenge):
-                    if attempt == 1 and self._client is not client and self._renewing is None:
-                        continue  # somebody renewed it while we waited for the answer
-                    if attempt == 2 or not await self.auth_failed(status, client.refusal.challenge):
-                        raise McpAuthError(self.name, f"It answered with HTTP {status}") from error
-                elif isinstance(error, McpConnectionLostError):
-                    # Whatever ended it (a 404 for the session, a crash): a new connection is needed.
-                    self.reconnect()
-                    if attempt == 2 or not (may_repeat or status == 404):
-                        self._breaker.count()
-                        raise
-                else:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def auth_failed(self, status: int, challenge: str) -> bool:
-        """The server refused our credential. However many calls say so at once, it is renewed once.
-
-        Returns:
-            True if there is a new one; then the connection is made again.
-        """
-        if self._auth is None:
-            fresh = await asyncio.to_thread(self._ports.refresh, self.name, self.settings)
-            if fresh == self.settings:
-                self._needs_login(f"It answered with HTTP {status}")
-                return False
-            self.reconnect()
-            return True
-        if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew(self._auth, status, challenge))
-            self._renewing.add_done_callback(self._renewed)
-        return await asyncio.shield(self._renewing)
-
-    async def _renew(self, auth: ServerAuth, status: int, challenge: str) -> bool:
-        try:
-            is_renewed = await auth.auth_failed(status, challenge)
-        except McpAuthError as error:
-            self._needs_login(error.why or "")
-            return False
-        if is_renewed:
-            if self._under_way:
-                # They were sent with the old credential: leaving now would hide what became of them.
-                await asyncio.wait(set(self._under_way), timeout=SETTLING_SECONDS)
-            self.reconnect()
-        else:
-            self._needs_login(f"It answered with HTTP {status}")
-        return is_renewed
-
-    def _renewed(self, task: asyncio.Task[bool]) -> None:
-        self._renewing = None
-        if not task.cancelled() and task.exception() is not None:
-            _log.warning("mcp server %s: renewing its credential failed: %s", self.name, task.exception())
+    def needs_login(self, why: str) -> None:
+        """Nothing works before somebody signs in."""
+        self._error = McpAuthError(self.name, why)
+        self._set("needs_reauth", why)
 
     def reconnect(self) -> None:
         """Leave the session and make a new one when it is needed (at once if somebody waits)."""
@@ -245,6 +166,7 @@ class Connection:
     async def aclose(self) -> None:
         """Leave the session, end the process, end the task, for good. Safe to call twice."""
         self._is_closed = True
+        self.calls.stop()
         if self._refresh_task is not None:
             self._refresh_task.cancel()
         task, self._task = self._task, None
@@ -269,7 +191,12 @@ class Connection:
             if error is None or self._is_closed:
                 retries = 0
                 continue
-            retries = 1 if self.connects != connects else retries + 1
+            was_connected = self.connects != connects
+            retries = 1 if was_connected else retries + 1
+            if was_connected and self._wanted.is_set():
+                # A call came while it was cleaned up: what ended this session is no answer to that.
+                self._breaker.count()
+                continue
             self._fail(error)
             if isinstance(error, McpAuthError) or retries > MAX_RETRIES:
                 self._is_parked = True
@@ -287,7 +214,7 @@ class Connection:
             self.settings = await asyncio.to_thread(self._ports.refresh, self.name, self.settings)
             open_session = await asyncio.to_thread(load, "hermes_agent.mcp.opening:open_session")
             async with asyncio.timeout(self.settings.connect_timeout) as limit:
-                async with open_session(self.name, self.settings, self._ports, self._auth) as client:
+                async with open_session(self.name, self.settings, self._ports, self.auth) as client:
                     limit.reschedule(None)
                     self._ready(client)
                     try:
@@ -315,10 +242,11 @@ class Connection:
 
     def _ready(self, client: Client) -> None:
         self._over.clear()
+        self._wanted.clear()
         self._client = client
         self._error = None
         self.connects += 1
-        self._last_used = time.monotonic()
+        self.calls.last_used = time.monotonic()
         client.news.on_tools_changed = self._tools_changed
         self._on_catalogue(client.catalogue)
         self._set("ready", client.catalogue.server)
@@ -347,9 +275,9 @@ class Connection:
         """Seconds until a program counts as unused; None if that does not matter."""
         if self.settings.url or not self.settings.idle_timeout:
             return None
-        if self._busy:
+        if self.calls.busy:
             return self.settings.idle_timeout
-        return self._last_used + self.settings.idle_timeout - time.monotonic()
+        return self.calls.last_used + self.settings.idle_timeout - time.monotonic()
 
     def _tools_changed(self) -> None:
         if self._refresh_task is None or self._refresh_task.done():
@@ -380,10 +308,6 @@ class Connection:
         _log.warning("mcp server %s: %s", self.name, detail)
         self._set("failed", detail)
 
-    def _needs_login(self, why: str) -> None:
-        self._error = McpAuthError(self.name, why)
-        self._set("needs_reauth", why)
-
     def _check_breaker(self) -> None:
         left = self._breaker.seconds_left
         if left > 0:
@@ -411,7 +335,7 @@ class Connection:
 
 def pause_seconds(retry: int) -> float:
     """How long to wait before a retry; the first is 1."""
-    return min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (retry - 1))
+    return min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (retry - 1))
 
 
 def _nothing() -> None:

@@ -8,6 +8,7 @@
         ├── McpConnectionLostError  it went away during a call
         ├── McpAuthError            it wants somebody to sign in
         └── McpRequestError         it refused or failed the request; the connection is fine
+        └── McpTimeoutError     it did not answer in time; it may hang
 """
 
 from __future__ import annotations
@@ -68,3 +69,7 @@ class McpRequestError(McpError):
     def __init__(self, server: str, message: str, *, code: int = 0, why: str | None = None) -> None:
         super().__init__(server, message, why=why)
         self.code = code
+
+
+class McpTimeoutError(McpRequestError):
+    """The server did not answer in time. It may be slow, or hang."""

@@ -165,7 +165,7 @@ class McpManager:
             )
         if connection.state != "ready":
             report(f"[waiting for MCP server {server!r} to connect]\n")
-        return await connection.use(action, may_repeat=may_repeat)
+        return await connection.calls.use(action, may_repeat=may_repeat)
 
     def statuses(self) -> Sequence[McpServerStatus]:
         """How every server stands, by name."""

@@ -75,6 +75,10 @@ class Client(Protocol):
         """False if the session is over."""
         ...
 
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        ...
+
     async def refresh(self) -> Catalogue:
         """Ask again what the server offers."""
         ...

@@ -114,6 +114,20 @@ def test_a_preset_can_have_another_name(hermes: CommandLine, tmp_path: Path) -> 
     assert "no server 'nope'" in hermes.run("mcp", "install", "nope").stderr
 
 
+def test_no_tool_at_all_cannot_be_picked_by_mistake(hermes: CommandLine) -> None:
+    """An empty list would mean all of them."""
+    program = ("--command", sys.executable, "--", "-I", str(SERVERS / "raw_server.py"))
+    assert hermes.run("mcp", "add", "raw", *program).returncode == 0
+    terminal = hermes.spawn("mcp", "configure", "raw")
+    terminal.expect("Tools of raw")
+    terminal.expect("esc skip")
+    terminal.send(" \x1b[B" * 10 + "\r")
+    terminal.expect("No tool would be left")
+    terminal.expect("--disable")
+    terminal.wait()
+    assert "tools" not in configured(hermes)["raw"]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

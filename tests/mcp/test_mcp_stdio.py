@@ -12,7 +12,13 @@ from mcp_bench import Bench, data, gone, is_alive, raw
 
 from hermes_agent.config.sections.mcp import McpServerSettings
 from hermes_agent.mcp.connection import pause_seconds
-from hermes_agent.mcp.errors import McpConnectionLostError, McpError, McpRequestError, McpUnavailableError
+from hermes_agent.mcp.errors import (
+    McpConnectionLostError,
+    McpError,
+    McpRequestError,
+    McpTimeoutError,
+    McpUnavailableError,
+)
 from hermes_agent.mcp.stdio import server_environment
 
 
@@ -84,6 +90,33 @@ async def test_a_call_that_hangs_times_out_and_the_server_is_told(bench: Bench, 
         await bench.call(manager, "mcp_a_hang")
     assert (await bench.call(manager, "mcp_a_echo", text="still here")).text == "still here"
     assert "notifications/cancelled" in log.read_text()
+
+
+async def test_a_server_that_hangs_for_good_is_started_anew(bench: Bench, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    manager = bench.manager(a=raw(starts=starts, deaf=1000, settings={"timeout": 0.3}))
+    with pytest.raises(McpTimeoutError):
+        await bench.call(manager, "mcp_a_hang")
+    first, *_ = map(int, starts.read_text().split())
+    assert await gone(first)
+    assert (await bench.call(manager, "mcp_a_echo", text="new")).text == "new"
+    assert len(starts.read_text().split()) == 2
+
+
+async def test_a_server_that_is_only_slow_stays(bench: Bench) -> None:
+    manager = bench.manager(a=raw(settings={"timeout": 0.3}))
+    pid = (await bench.call(manager, "mcp_a_pid")).text
+    with pytest.raises(McpTimeoutError):
+        await bench.call(manager, "mcp_a_hang")
+    assert (await bench.call(manager, "mcp_a_pid")).text == pid
+
+
+async def test_more_than_a_deaf_server_takes_can_be_given_up(bench: Bench) -> None:
+    manager = bench.manager(a=raw(deaf=1000, settings={"timeout": 0.3}))
+    for _ in range(2):
+        with pytest.raises(McpTimeoutError):
+            await bench.call(manager, "mcp_a_hang", text="x" * 5_000_000)
+    await manager.aclose()
 
 
 async def test_progress_is_shown_and_keeps_a_call_alive(bench: Bench) -> None:

@@ -220,6 +220,11 @@ def _pick_tools(app: App, name: str, invocation: Invocation) -> list[str] | None
     picked = prompter.check(f"Tools of {name}", choices, on)
     if picked is None:
         return None
+    if not picked and choices:
+        raise UsageError(
+            "No tool would be left",
+            remedy=f"To leave the server aside: hermes mcp configure {name} --disable",
+        )
     return [] if len(picked) == len(choices) else sorted(picked)
 
 

@@ -84,6 +84,7 @@ def call(name: str, arguments: dict, params: dict) -> dict | None:
             os._exit(4)
         return text("second time lucky")
     if name == "hang":
+        time.sleep(float(option("deaf", "0")))
         return None
     if name == "big":
         return text("x" * int(arguments.get("size", 10_000_000)))
@@ -257,7 +258,7 @@ def main() -> None:
                 continue
         elif method == "resources/read":
             result = {"contents": [{"uri": params["uri"], "text": "as it is now"}]}
-        elif method in ("resources/subscribe", "logging/setLevel"):
+        elif method in ("resources/subscribe", "logging/setLevel", "ping"):
             result = {}
         else:
             send({"id": request["id"], "error": {"code": -32601, "message": f"no {method}"}})
