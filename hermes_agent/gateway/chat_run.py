@@ -145,6 +145,10 @@ class ChatRun:
         await self._context.ports.inbox.begin([entry.id], session.id, STEERED)
         return True
 
+    def asks(self, question_id: str) -> bool:
+        """Whether a question of it is open."""
+        return self._renderer is not None and question_id in self._renderer.pending.questions
+
     def answer_question(self, text: str, question_id: str | None = None) -> bool:
         """Answer a clarifying question; a number picks one of its choices."""
         if self._renderer is None or self._run is None:

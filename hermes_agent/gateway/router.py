@@ -87,7 +87,11 @@ class Router:
         if action == "answer":
             chosen = str(int(value) + 1) if value.isdecimal() else value
             for run in self._runs():
-                if run.may_answer(press.sender.id) and run.answer_question(chosen, name):
+                if not run.asks(name):
+                    continue
+                if not run.may_answer(press.sender.id):
+                    return PressReply("This question is for somebody else.")
+                if run.answer_question(chosen, name):
                     return PressReply("Thank you.", is_over=True)
         return PressReply("This question is closed.", is_over=True)
 

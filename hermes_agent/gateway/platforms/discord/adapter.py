@@ -95,6 +95,7 @@ class DiscordAdapter(BaseAdapter):
         self._known = asyncio.Event()
         self._memory = Memory()
         self._saved = ""
+        self._news = asyncio.Event()
         self._reader = Reader(settings, 0)
         self._history = ChannelHistory(0, self._reader.text, 0)
         self._interactions: Interactions | None = None
@@ -297,6 +298,7 @@ class DiscordAdapter(BaseAdapter):
         if not is_edit:
             channel_id = place.thread_id or place.chat_id
             self._memory.received(channel_id, message.id, is_direct=place.is_direct)
+            self._news.set()
 
     def _wants_context(self, message: discord.Message, place: Place) -> bool:
         """A mention in a channel whose messages are not all for the bot, by somebody who may talk."""
@@ -364,6 +366,8 @@ class DiscordAdapter(BaseAdapter):
         while True:
             await self._save()
             await asyncio.sleep(_SAVE_SECONDS)
+            await self._news.wait()
+            self._news.clear()
 
     async def _save(self) -> None:
         cursor = self._memory.dump()

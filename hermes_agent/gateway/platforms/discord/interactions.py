@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
@@ -18,6 +19,7 @@ from hermes_agent.gateway.platforms.discord.rest import Rest
 _LOG = logging.getLogger(__name__)
 
 _VERDICT_LENGTH = 150
+_MAX_SETTLED = 200
 
 
 class Interactions:
@@ -33,6 +35,7 @@ class Interactions:
         self._name = name
         self._rest = rest
         self._receiver = receiver
+        self._settled: deque[int] = deque(maxlen=_MAX_SETTLED)
 
     async def take(self, interaction: discord.Interaction[Any]) -> None:
         """Take one."""
@@ -59,7 +62,9 @@ class Interactions:
         except HermesError as error:
             text = error.message
         await self._rest.finish(interaction, text or "Done.")
-        if isinstance(text, PressReply) and text.is_over and message is not None:
+        is_over = isinstance(text, PressReply) and text.is_over
+        if is_over and message is not None and message.id not in self._settled:
+            self._settled.append(message.id)
             # The question is settled: everybody sees how, and nobody presses in vain.
             shown = f"{message.content[: MAX_TEXT - _VERDICT_LENGTH]}\n\n→ {text} ({press.sender.name})"
             with suppress(DeliveryError):  # it is only for the eye

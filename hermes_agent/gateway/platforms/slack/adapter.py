@@ -107,6 +107,7 @@ class SlackAdapter(BaseAdapter):
         self._socket: SocketMode | None = None
         self._memory = Memory()
         self._saved = ""
+        self._news = asyncio.Event()
         self._people: People | None = None
         self._reader = Reader(settings, "", "", lambda user: user)
         self._history: History | None = None
@@ -299,6 +300,7 @@ class SlackAdapter(BaseAdapter):
         if is_addressed and may_talk and message.thread_id:
             self._memory.takes_part(place.channel, message.thread_id, place.ts)
         self._memory.received(place.channel, place.ts, place.thread)
+        self._news.set()
 
     async def _is_addressed(self, event: Mapping[str, Any], place: Place, *, may_talk: bool) -> bool:
         reader = self._reader
@@ -384,6 +386,8 @@ class SlackAdapter(BaseAdapter):
         while True:
             await self._save()
             await asyncio.sleep(_SAVE_SECONDS)
+            await self._news.wait()
+            self._news.clear()
 
     async def _save(self) -> None:
         cursor = self._memory.dump()

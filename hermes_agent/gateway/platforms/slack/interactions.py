@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from hermes_agent.gateway.platforms.slack.messages import NAME, as_command
 from hermes_agent.gateway.platforms.slack.web import Web
 
 _SHOWN_LENGTH = 2900
+_MAX_SETTLED = 200
 
 
 class Interactions:
@@ -24,6 +26,7 @@ class Interactions:
         self._web = web
         self._receiver = receiver
         self._beside: set[asyncio.Task[None]] = set()
+        self._settled: deque[str] = deque(maxlen=_MAX_SETTLED)
 
     async def command(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """`/hermes status` is `/status`, `/hermes anything else` a message; returns what its author sees."""
@@ -76,7 +79,9 @@ class Interactions:
                 thread_ts=press.thread_id,
                 text=translated(reply),
             )
-            if isinstance(reply, PressReply) and reply.is_over and press.message_id:
+            place = f"{press.chat_id}:{press.message_id}"
+            if isinstance(reply, PressReply) and reply.is_over and place not in self._settled:
+                self._settled.append(place)
                 await self._web.call(
                     "chat.update",
                     channel=press.chat_id,
