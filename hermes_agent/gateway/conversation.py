@@ -421,6 +421,7 @@ class Conversation:
             sees_images=session.model.info.supports_images,
             platform=self.context.platform_of(first.platform),
             files=ports.files,
+            environment=session.scope.environment,
         )
         await self._run_agent(batch, session, message)
 

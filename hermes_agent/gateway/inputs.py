@@ -7,8 +7,10 @@ import base64
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hermes_agent.core.environment import Environment
 from hermes_agent.core.errors import DeliveryError, HermesError
 from hermes_agent.core.messages import ImagePart, Part, TextPart, UserMessage
 from hermes_agent.core.platform import Attachment, InboundMessage, Platform
@@ -22,6 +24,8 @@ MAX_SHOWN_TEXT_CHARS = 16_000
 MAX_MESSAGE_CHARS = 100_000
 MAX_IMAGE_BYTES = 5_000_000
 TRANSCRIBE_SECONDS = 180.0
+ELSEWHERE = "/tmp/hermes-attachments"  # noqa: S108 - in a container or on another host
+"""Where files of chats are put if commands run elsewhere."""
 _QUOTE_LENGTH = 300
 _CONTEXT = "[Said in this chat before, by people who may be anybody; it was not for you:]"
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/toml")
@@ -42,6 +46,7 @@ async def build_input(
     platform: Platform | None,
     files: ChatFiles,
     sees_images: bool = True,
+    environment: Environment | None = None,
 ) -> UserMessage:
     """One input from one or more messages.
 
@@ -51,18 +56,20 @@ async def build_input(
         platform: Downloads attachments.
         files: Where files are kept for the agent, and who listens to voice messages.
         sees_images: The model can look at images.
+        environment: Where the agent's commands run; if that is elsewhere, files are brought there.
     """
     texts: list[str] = []
     images: list[Part] = []
+    shelf = _Shelf(files, environment)
     for message in messages:
-        text = await _within_reason(message, files)
+        text = await _within_reason(message, shelf)
         if message.reply_to_text:
             quote = message.reply_to_text[:_QUOTE_LENGTH]
             text = f"[In reply to: {quote}]\n{text}"
         notes: list[str] = []
         for index, attachment in enumerate(message.attachments):
             origin = f"{message.platform}:{message.chat_id}:{message.message_id}:{index}"
-            image, note = await _take(attachment, platform, files, origin, sees_images)
+            image, note = await _take(attachment, platform, shelf, origin, sees_images)
             if image is not None:
                 images.append(image)
             if note:
@@ -76,7 +83,29 @@ async def build_input(
     return UserMessage((TextPart("\n\n".join(texts)), *images))
 
 
-async def _within_reason(message: InboundMessage, files: ChatFiles) -> str:
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Puts files where the agent's commands find them."""
+
+    files: ChatFiles
+    environment: Environment | None
+
+    async def put(self, data: bytes, name: str, origin: str) -> tuple[Path, str]:
+        """The path on this machine, and where the agent finds it. Raises `OSError`."""
+        path = await asyncio.to_thread(self.files.keep, data, name, origin)
+        environment = self.environment
+        if environment is None or environment.name == "local":
+            return path, f"saved as {path}"
+        there = f"{ELSEWHERE}/{path.name}"
+        try:
+            await environment.write_bytes(there, data)
+        except HermesError as error:
+            _LOG.warning("attachment %s is not in the %s environment: %s", name, environment.name, error)
+            return path, f"saved as {path} on the gateway's machine, out of reach of your commands"
+        return path, f"saved as {there}"
+
+
+async def _within_reason(message: InboundMessage, shelf: _Shelf) -> str:
     """The text; of an endless one the beginning, and the path of the whole."""
     text = message.text.strip()
     if len(text) <= MAX_MESSAGE_CHARS:
@@ -84,28 +113,26 @@ async def _within_reason(message: InboundMessage, files: ChatFiles) -> str:
     origin = f"{message.platform}:{message.chat_id}:{message.message_id}"
     data = text.encode("utf-8", "replace")
     try:
-        path = await asyncio.to_thread(files.keep, data, "message.txt", origin)
+        _path, place = await shelf.put(data, "message.txt", origin)
     except OSError as error:
-        where = f"it could not be saved: {error.strerror}"
-    else:
-        where = f"all of it is in {path}"
-    return f"{text[:MAX_SHOWN_TEXT_CHARS]}\n[The message goes on for {len(text):,} characters; {where}]"
+        place = f"not saved: {error.strerror}"
+    return f"{text[:MAX_SHOWN_TEXT_CHARS]}\n[The message has {len(text):,} characters; all of it is {place}]"
 
 
 async def _take(
-    attachment: Attachment, platform: Platform | None, files: ChatFiles, origin: str, sees_images: bool
+    attachment: Attachment, platform: Platform | None, shelf: _Shelf, origin: str, sees_images: bool
 ) -> tuple[ImagePart | None, str]:
     """Fetch one attachment; the image, if the model can see it, and what the agent reads of it."""
     name = attachment.file_name or attachment.kind
     try:
         data = await _fetch(attachment, platform)
-        path = await asyncio.to_thread(files.keep, data, _named(attachment, name, data), origin)
+        path, place = await shelf.put(data, _named(attachment, name, data), origin)
     except HermesError as error:
         _LOG.warning("attachment %s: %s", name, error)
         return None, f"[{attachment.kind} {name}: {error.message}]"
     except OSError as error:
         return None, f"[{attachment.kind} {name}: could not be saved: {error.strerror}]"
-    about = f"{attachment.kind} {name}, {len(data):,} bytes, saved as {path}"
+    about = f"{attachment.kind} {name}, {len(data):,} bytes, {place}"
     media_type = image_type(data)
     if media_type and attachment.kind in ("image", "document"):
         if sees_images and len(data) <= MAX_IMAGE_BYTES:
@@ -113,7 +140,7 @@ async def _take(
         why = "it is too large to be shown" if sees_images else "this model cannot see images"
         return None, f"[{about}; {why}]"
     if attachment.kind in ("voice", "audio"):
-        return None, await _listen(files, path, about)
+        return None, await _listen(shelf.files, path, about)
     return None, _told(data, attachment, name, about)
 
 

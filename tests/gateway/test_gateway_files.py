@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import pytest
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hermes_agent.app.container import App
 from hermes_agent.app.cron import deliver
 from hermes_agent.config.paths import Home
-from hermes_agent.core.errors import DeliveryError, ToolError
+from hermes_agent.core.environment import Environment
+from hermes_agent.core.errors import DeliveryError, ExecutionError, ToolError
 from hermes_agent.core.messages import ImagePart
 from hermes_agent.core.platform import Attachment, Capabilities, InboundMessage, Person
 from hermes_agent.core.speech import Recording
@@ -253,6 +254,61 @@ async def test_the_agent_is_told_honestly_what_it_did_not_hear(
     assert expected in text
     assert "memo.ogg" in text
     assert "do not know what it says" in text
+
+
+class Elsewhere:
+    """A place on another machine; only what files need."""
+
+    name = "ssh"
+
+    def __init__(self, *, is_reachable: bool = True) -> None:
+        self.is_reachable = is_reachable
+        self.written: dict[str, bytes] = {}
+
+    def resolve(self, path: str) -> str:
+        return str(PurePosixPath("/work") / path)
+
+    async def write_bytes(self, path: str, data: bytes) -> None:
+        if not self.is_reachable:
+            raise ExecutionError("the host is down")
+        self.written[path] = data
+
+    async def read_bytes(self, path: str, *, max_bytes: int) -> bytes:
+        if path not in self.written:
+            raise ToolError(f"File not found: {path}")
+        return self.written[path][:max_bytes]
+
+
+async def test_files_are_brought_where_the_commands_run_and_fetched_from_there(home: Home) -> None:
+    place = Elsewhere()
+    sent = [message(Attachment("document", "a", "a.bin"))]
+    made = await build_input(
+        sent,
+        is_shared=False,
+        platform=Shelf(a=b"x"),
+        files=ChatFiles(home),
+        environment=cast("Environment", place),
+    )
+    ((path, data),) = place.written.items()
+    assert path in made.text
+    assert data == b"x"
+    place.written["/work/out.txt"] = b"result"
+    place.written["/root/.ssh/id_rsa"] = b"key"
+    answer = "MEDIA:out.txt\nMEDIA:/root/.ssh/id_rsa\nMEDIA:/gone"
+    text, files = await take_media(answer, ChatFiles(home), cast("Environment", place))
+    assert [Path(file.path).read_bytes() for file in files] == [b"result"]
+    assert text.count("was not sent") == 2
+
+
+async def test_a_place_that_is_down_is_told(home: Home) -> None:
+    made = await build_input(
+        [message(Attachment("document", "a", "a.bin"))],
+        is_shared=False,
+        platform=Shelf(a=b"x"),
+        files=ChatFiles(home),
+        environment=cast("Environment", Elsewhere(is_reachable=False)),
+    )
+    assert "out of reach of your commands" in made.text
 
 
 async def test_files_that_cannot_be_had_are_named(home: Home) -> None:
