@@ -54,6 +54,23 @@ def read_file(path: Path) -> bytes | None:
         ) from error
 
 
+def ensure_directory(path: Path) -> None:
+    """Make a directory of our own, mode 0700, with its parents; one that exists is left alone.
+
+    Raises:
+        StoreUnwritableError: It cannot be made, or something else is in its place.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        culprit = next(each for each in (path, *path.parents) if os.path.lexists(each) and not each.is_dir())
+        raise StoreUnwritableError(
+            f"{culprit} is not a directory", remedy=f"Move it away: mv '{culprit}' '{culprit}.old'"
+        ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def replace_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write a file so that readers see the old bytes or the new ones, never a part.
 

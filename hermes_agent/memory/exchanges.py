@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.memory import Exchange
 
@@ -43,7 +43,7 @@ class Exchanges:
 
     def put(self, exchange: Exchange) -> None:
         """Keep one until it is sent. Raises `StoreUnwritableError`."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self.folder)
         waiting = self.waiting()
         for path in waiting[: max(0, len(waiting) + 1 - MAX_WAITING)]:
             logger.warning("an exchange for the memory service was dropped: %d wait already", len(waiting))
@@ -89,7 +89,7 @@ class Exchanges:
     @contextmanager
     def sending(self) -> Iterator[bool]:
         """Be the one process that sends; False if another one does."""
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self._lock.parent)
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import HermesError, MemoryServiceError, StoreError
 from hermes_agent.core.injection import find_orders
@@ -231,8 +231,8 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(StoreError):  # it only spares the next conversation a wait
+        ensure_directory(path.parent)
         replace_atomically(path, text.encode("utf-8", "replace"), mode=0o600)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes_agent.config.files import exclusive, replace_atomically
+from hermes_agent.config.files import ensure_directory, exclusive, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import ConfigError, StoreBusyError, StoreError
 from hermes_agent.core.memory import OWNER, MemoryEntry, MemoryTarget
@@ -109,7 +109,7 @@ class MemoryFiles:
         Raises:
             StoreUnwritableError: Nothing was changed.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self.folder)
         replace_atomically(self.path(record.target), render(texts).encode(), mode=0o600)
         self.journal.append(record)
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import StoreError
 from hermes_agent.core.memory import MemoryChange
@@ -53,7 +53,7 @@ class Queue:
                 remedy="The person decides with: hermes memory pending",
             )
         item = Waiting(secrets.token_hex(3), time.time(), change)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self._folder)
         data = {"id": item.id, "asked_at": item.asked_at, "change": asdict(change)}
         replace_atomically(
             self._path(item.id), json.dumps(data, ensure_ascii=False, indent=1).encode(), mode=0o600

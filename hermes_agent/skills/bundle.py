@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.skills.discovery import MAIN_FILE
 
 SHIPPED = Path(__file__).parent / "bundled"
@@ -87,7 +87,7 @@ def sync(root: Path, source: Path = SHIPPED) -> Synced:
             done.updated.append(name)
             manifest[name] = shipped
     if manifest != before:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(root)
         text = "".join(f"{name}:{digest}\n" for name, digest in sorted(manifest.items()))
         replace_atomically(root / MANIFEST, text.encode(), mode=0o600)
     return done
@@ -95,7 +95,7 @@ def sync(root: Path, source: Path = SHIPPED) -> Synced:
 
 def _copy(source: Path, target: Path) -> None:
     """Put a whole folder into place; a crash leaves the old one or the new one."""
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_directory(target.parent)
     fresh = target.with_name(f".{target.name}.new")
     old = target.with_name(f".{target.name}.old")
     for leftover in (fresh, old):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.config.paths import Home
 from hermes_agent.config.sections.curator import CuratorSettings
 from hermes_agent.core.errors import StoreError
@@ -263,7 +263,7 @@ class Curator:
         raise StoreError(f"There is no skill {name!r}", remedy="hermes skills list shows them.")
 
     def _keep(self, state: CuratorState) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self._root)
         replace_atomically(self._state_file, json.dumps(asdict(state)).encode(), mode=0o600)
 
     def _report(self, done: Round) -> Path:

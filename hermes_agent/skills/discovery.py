@@ -99,8 +99,22 @@ def _folders(root: Path, problems: list[str]) -> Iterator[Path]:
             waiting += [
                 (Path(entry.path), depth + 1)
                 for entry in inside
-                if not entry.name.startswith(".") and entry.is_dir()
+                if not entry.name.startswith(".") and _may_enter(entry, root, problems)
             ]
+
+
+def _may_enter(entry: os.DirEntry[str], root: Path, problems: list[str]) -> bool:
+    """Whether this is a folder to look into, or a link to one; not a link to what holds all of it."""
+    try:
+        if not entry.is_dir():
+            return False
+        if entry.is_symlink() and root.resolve().is_relative_to(target := Path(entry.path).resolve()):
+            problems.append(f"{entry.path}: a link to {target}, which holds the skills themselves")
+            return False
+    except OSError as error:  # a link to where we may not look
+        problems.append(f"{entry.path}: {error.strerror}")
+        return False
+    return True
 
 
 def safe_path(folder: Path, file_path: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 from hermes_agent.core.errors import StoreError
 from hermes_agent.skills.edits import FileEdit
 
@@ -52,7 +52,7 @@ class Records:
         """Keep it. Raises `StoreError`."""
         if not re.fullmatch(r"[A-Za-z0-9]+", record.id):
             raise StoreError(f"{record.id!r} is no id")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self._folder)
         data = {
             "id": record.id,
             "name": record.name,

@@ -81,6 +81,8 @@ class FileSkills:
             self.library.sync_bundled()
         except StoreError as error:
             return "; ".join(error.lines)
+        except OSError as error:
+            return f"The bundled skills could not be brought up to date: {error}"
         return ""
 
     def view_now(
@@ -116,7 +118,10 @@ class FileSkills:
     def _index(self, tools: frozenset[str], toolsets: frozenset[str]) -> SkillsIndex:
         problem = self._sync()
         warnings = [problem] if problem else []
-        found = self.library.usable()
+        try:
+            found = self.library.usable()
+        except OSError as error:  # no state of a disk may keep a conversation from beginning
+            return SkillsIndex("", [*warnings, f"Skills cannot be read: {error}"])
         warnings += [f"A skill was left out: {problem}" for problem in found.problems]
         if "skill_view" not in tools:
             return SkillsIndex("", ())

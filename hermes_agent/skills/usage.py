@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from hermes_agent.config.files import replace_atomically
+from hermes_agent.config.files import ensure_directory, replace_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class UsageFile:
         return data if isinstance(data, dict) else {}
 
     def _write(self, raw: Mapping[str, Any]) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_directory(self._path.parent)
         replace_atomically(self._path, json.dumps(raw, indent=1, sort_keys=True).encode(), mode=0o600)
 
 

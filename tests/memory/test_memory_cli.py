@@ -108,3 +108,13 @@ def test_a_review_that_hangs_holds_the_process_only_for_a_moment(
     result = cli.run("-z", "I like tea")
     assert (result.returncode, result.stdout) == (0, "Nice.\n")
     assert time.monotonic() - started < 12  # two seconds of grace, the rest is a slow machine's start
+
+
+@pytest.mark.parametrize("place", ["skills", "memories", "pending", "cache"])
+def test_a_file_in_the_place_of_a_folder_is_named_and_ends_nothing(cli: CommandLine, place: str) -> None:
+    cli.write(place, "in the way")
+    cli.write("config.yaml", f"memory: {{write_approval: {str(place == 'pending').lower()}}}\n")
+    asked = cli.run("--provider", "demo", "-z", "remember that I like tea")
+    assert asked.returncode == 0
+    if place != "cache":
+        assert f"{cli.home / place} is not a directory" in asked.stdout + asked.stderr

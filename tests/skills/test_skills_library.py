@@ -136,6 +136,16 @@ def test_links_in_a_circle_end(home: Home) -> None:
     assert [skill.name for skill in discover(home.skills, []).skills] == ["one"]
 
 
+def test_a_link_to_what_holds_the_skills_is_not_followed(home: Home) -> None:
+    put(home.skills, "one")
+    (home.skills / "everything").symlink_to("/")
+    (home.skills / "dangling").symlink_to("/nowhere")
+    (home.skills / "itself").symlink_to("itself")
+    found = discover(home.skills, [])
+    assert [skill.name for skill in found.skills] == ["one"]
+    assert any("a link to /, which holds the skills themselves" in problem for problem in found.problems)
+
+
 def test_disabled_and_foreign_skills_are_not_offered(home: Home) -> None:
     put(home.skills, "off")
     put(home.skills, "mac", text("mac", more="platforms: [macos]\n"))
