@@ -208,6 +208,8 @@ def test_too_many_deliveries_are_told_to_wait(hooks: Hooks) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
     assert hooks.post("b", {}).json()["status"] == "ignored"
+    sent = hooks.gateway.ask("send", platform="webhook", chat_id="b", text="x", key="k")
+    assert (sent["state"], "name a chat" in sent["error"]) == ("failed", True)
 
 
 def test_a_delivery_that_the_chat_refuses_is_told_to_the_sender_and_may_come_again(hooks: Hooks) -> None:

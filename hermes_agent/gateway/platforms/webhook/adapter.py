@@ -106,6 +106,8 @@ class WebhookAdapter(BaseAdapter):
 
     async def send(self, part: OutgoingPart) -> str:
         """Pass an answer on to where its route delivers."""
+        if part.kind in ("send", "cron"):
+            raise DeliveryError("Nobody reads what is sent to webhooks; name a chat", is_permanent=True)
         if part.kind not in _ANSWERS:
             return "not for anybody"
         route = self._routes.find(part.address.chat_id)
