@@ -267,6 +267,16 @@ def test_without_sudo_there_are_few_capabilities_and_no_new_ones():
     assert "no-new-privileges" in host["security_opt"]
 
 
+def test_devices_are_only_made_by_whoever_was_told_to():
+    def dropped(*options: str) -> object:
+        return build_structure(spec(extra_options=options)).host_options(sudo=True).get("cap_drop")
+
+    assert dropped() == ["MKNOD"]
+    assert dropped("--cap-drop=NET_RAW") == ["NET_RAW", "MKNOD"]
+    assert dropped("--cap-add=MKNOD") is None
+    assert dropped("--privileged") is None
+
+
 def test_what_the_user_installed_is_found_first_and_what_the_package_brings_last():
     path = search_path(spec(), "/opt/x/bin:/usr/bin").split(":")
     assert path[0] == "/home/hermes/.local/bin"

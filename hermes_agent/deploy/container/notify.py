@@ -12,6 +12,7 @@ from pathlib import Path
 _LONGEST = 4096
 _STATUS_CHARS = 300
 _PATIENCE_SECONDS = 2.0
+_MESSAGES_AT_ONCE = 20
 _NUMBERS = ("MONOTONIC_USEC", "EXTEND_TIMEOUT_USEC")
 _SWITCHES = ("READY=1", "RELOADING=1", "STOPPING=1", "WATCHDOG=1")
 
@@ -73,6 +74,12 @@ class NotifySocket:
         """Begin to listen."""
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
 
+    def forget(self) -> None:
+        """Drop what has arrived so far."""
+        with suppress(BlockingIOError, ConnectionError):
+            for _ in range(_LONGEST):
+                self._socket.recv(1)
+
     def close(self) -> None:
         """Stop listening."""
         asyncio.get_running_loop().remove_reader(self._socket)
@@ -81,8 +88,10 @@ class NotifySocket:
 
     def _receive(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
-            while data := self._socket.recv(_LONGEST):
-                lines = fit_to_hand_on(data, self._longest)
+            for _ in range(
+                _MESSAGES_AT_ONCE
+            ):  # whoever sends without end does not keep the rest from running
+                lines = fit_to_hand_on(self._socket.recv(_LONGEST), self._longest)
                 if lines:
                     self._on_message(lines)
 

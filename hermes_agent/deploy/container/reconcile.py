@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -35,6 +37,8 @@ _GRACE_SECONDS = 20
 
 
 _SHORT_GRACE_SECONDS = 5
+_REPEAT_SECONDS = 2
+_YOUNG_SECONDS = 15
 
 
 class Action(Enum):
@@ -161,6 +165,14 @@ def _start_changes(spec: ContainerSpec, start: StartFacts) -> list[str]:
         return []
 
 
+def _age(started_at: str) -> float:
+    """Seconds since a moment as engines write it; very many if it cannot be read."""
+    try:
+        return time.time() - datetime.fromisoformat(started_at).timestamp()
+    except ValueError:
+        return 1e9
+
+
 class Reconciler:
     """Carries a plan out. All of it blocks.
 
@@ -226,10 +238,15 @@ class Reconciler:
             self._engine.unpause(container)
         patience = _SHORT_GRACE_SECONDS if hurry else self._spec.drain_seconds + _GRACE_SECONDS
         self._tell("stopping what runs in the container", patience + 30)
-        self._engine.signal(container, "SIGTERM")
-        if not self._engine.ends_within(container, patience):
-            self._engine.signal(container, "SIGKILL")
-            self._engine.ends_within(container, 30)
+        deadline = time.monotonic() + patience
+        while (left := deadline - time.monotonic()) > 0:
+            self._engine.signal(container, "SIGTERM")
+            # What only just began may not have heard it.
+            step = _REPEAT_SECONDS if _age(found.started_at) < _YOUNG_SECONDS else left
+            if self._engine.ends_within(container, min(step, left)):
+                return
+        self._engine.signal(container, "SIGKILL")
+        self._engine.ends_within(container, 30)
 
     def confirm(self) -> list[str]:
         """The new container is ready: let go of the old one and of images nobody uses; says what went."""

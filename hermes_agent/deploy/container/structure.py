@@ -61,6 +61,9 @@ class Structure:
             host["security_opt"] = [*host.get("security_opt", ()), "no-new-privileges"]
             host["cap_add"] = sorted({*host.get("cap_add", ()), *_WITHOUT_SUDO})
             host["cap_drop"] = ["ALL"]
+        elif not host.get("privileged") and not {"ALL", "MKNOD"} & set(host.get("cap_add", ())):
+            # A device it makes in the state directory would be one on the host, too.
+            host["cap_drop"] = [*host.get("cap_drop", ()), "MKNOD"]
         return host
 
 

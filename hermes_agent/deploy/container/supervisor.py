@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -67,18 +68,18 @@ class Supervisor:
             host.add_roots(spec)
             host.prepare_state(spec, self._account)
             host.check_mounts(self._structure.binds)
-            notifications = NotifySocket(
+            self._notifications = NotifySocket(
                 spec.control / host.NOTIFY_NAME,
                 self._account.gid,
                 self._on_message,
                 longest_extension=spec.drain_seconds + 2 * _GRACE_SECONDS,
             )
-            notifications.open()
+            self._notifications.open()
             try:
                 with _Signals(self):
                     return await self._work()
             finally:
-                notifications.close()
+                self._notifications.close()
 
     def end(self) -> None:
         """Stop in good order. A second call hurries what still runs."""
@@ -126,6 +127,7 @@ class Supervisor:
         """Take over a container that runs; False if its gateway does not answer."""
         assert plan.base is not None
         home = Home(self._spec.home)
+        self._container = plan.base.id
         for _ in range(_ADOPT_TRIES):
             status = await asyncio.to_thread(ask_status, home)
             if status is not None:
@@ -133,6 +135,7 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), 1)
         else:
+            self._container = ""
             return False
         self._container = await asyncio.to_thread(self._reconciler.make_ready, plan)
         await asyncio.to_thread(self._follow)
@@ -147,6 +150,7 @@ class Supervisor:
             return
         host.place_control(self._spec, self._start)
         self._manager.busy("starting the gateway in the container", 120)
+        self._notifications.forget()
         self._container = container
         await asyncio.to_thread(self._follow)
         try:
@@ -212,6 +216,8 @@ class Supervisor:
         return is_back
 
     def _on_message(self, lines: list[str]) -> None:
+        if not self._container:
+            return  # the last words of one that gives way to another
         self._manager.tell(*lines)
         self._is_stopping = self._is_stopping or "STOPPING=1" in lines
         if "READY=1" in lines and not self._is_ready:
@@ -305,10 +311,11 @@ def ask_status(home: Home) -> Mapping[str, Any] | None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.settimeout(_ASK_SECONDS)
+            deadline = time.monotonic() + _ASK_SECONDS
             asking.connect(str(home.gateway_socket))
             asking.sendall(b'{"command": "status"}\n')
             received = b""
-            while not received.endswith(b"\n") and len(received) < 1_000_000:
+            while not received.endswith(b"\n") and time.monotonic() < deadline:
                 data = asking.recv(65_536)
                 if not data:
                     break
