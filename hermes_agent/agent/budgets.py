@@ -103,6 +103,13 @@ class Budget:
             used,
         )
 
+    def limit_job(self, tokens: int | None, usd: float | None) -> None:
+        """Limits of one scheduled job instead of those for all jobs; None or 0 keeps those."""
+        known = self.limits.get("job", Limit())
+        limit = Limit(int(tokens or 0) or known.tokens, float(usd or 0) or known.usd)
+        if limit:
+            self.limits = {**self.limits, "job": limit}
+
     def priced(self, usage: Usage, info: ModelInfo) -> Usage:
         """The usage with an estimated cost, if the provider named none and the price is known."""
         if usage.cost_usd is not None or info.is_demo:

@@ -73,6 +73,8 @@ class App:
         self._sessions: list[Session] = []
         self._auxiliary: dict[str, Model] = {}
         self._shared: SharedModels | None = None
+        self.job_listeners: list[Callable[[], None]] = []
+        """Called when the agent has changed scheduled jobs."""
         self._tracing: Tracing | None = None
         self._left_tracings: list[Tracing] = []
         self._own_tools: dict[tuple[object, ...], tuple[float, Sequence[Tool]]] = {}
@@ -274,7 +276,8 @@ class App:
     def _build_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         services = ToolServices(
             sessions=self._store,
-            jobs=LateJobDesk(self.home),
+            jobs=LateJobDesk(self.home, self._tell_of_jobs),
+            chat_of=self._chat_of,
             web=web_ports(self),
             memory=self.learning.memory if self.learning.has_memory else None,
             skills=self.learning.skills,
@@ -282,6 +285,15 @@ class App:
             summaries=StoredSessionSummaries(self),
         )
         return build_tools(toolsets, self.settings, self.home, self.redactor, services)
+
+    def _tell_of_jobs(self) -> None:
+        for listener in self.job_listeners:
+            listener()
+
+    async def _chat_of(self, session_id: str) -> Mapping[str, str] | None:
+        chats = load_late("hermes_agent.store.chats:SqliteChats")(await self.store())
+        found: Mapping[str, str] | None = await chats.chat_of(session_id)
+        return found
 
     def _sampling_model(self, name: str) -> Model:
         """The model that answers for an MCP server; an empty name means `auxiliary.mcp`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hermes_agent.agent.service import AgentService
 from hermes_agent.app.container import App
+from hermes_agent.app.messaging import configured_platforms
 from hermes_agent.core.outbox import Outbox, Outgoing
 from hermes_agent.core.platform import ChatAddress
 from hermes_agent.gateway.files import ChatFiles
@@ -36,6 +37,7 @@ async def make_service(process: GatewayProcess) -> Scheduler:
         return {}
 
     process.control.register("cron.wake", wake)
+    process.app.job_listeners.append(scheduler.wake)
     return scheduler
 
 
@@ -85,7 +87,8 @@ async def _addresses(app: App, target: str, job: Mapping[str, Any]) -> list[Chat
     platform, _, chat = target.partition(":")
     if chat:
         return [parse_chat(platform, chat)]
-    names = list(app.settings.platforms) if target == "all" else [platform]
+    every = (*app.settings.platforms, *(name for name, _build in configured_platforms(app)))
+    names = list(dict.fromkeys(every)) if target == "all" else [platform]
     chats = SqliteChats(cast("SqliteStore", await app.store()))
     homes = [await home_channel(name, app.settings, app.environ.get, chats) for name in names]
     return [home for home in homes if home is not None]

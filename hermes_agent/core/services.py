@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from hermes_agent.core.jobs import JobDesk
@@ -24,6 +25,8 @@ class ToolServices:
         web: Keys and limits of the web (`web_search`, `web_extract`).
         summaries: Answers from stored conversations (`session_search`).
         user_model: An external memory service (`user_model`).
+        chat_of: The chat on a messaging platform that a session belongs to, by the session's id
+            (`platform`, `chat_id`, `thread_id`); None if it belongs to none.
     """
 
     sessions: SessionStore | None = None
@@ -33,3 +36,4 @@ class ToolServices:
     web: WebPorts | None = None
     summaries: SessionSummaries | None = None
     user_model: UserModel | None = None
+    chat_of: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None

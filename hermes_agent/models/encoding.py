@@ -7,7 +7,7 @@ sent before is the beginning of what is sent next, so that providers find it in 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
@@ -17,6 +17,7 @@ from hermes_agent.core.messages import AssistantMessage, Message, ToolCall, Tool
 from hermes_agent.core.model import ModelRequest, ToolDefinition
 
 MAX_SESSIONS = 16
+MAX_CONSTANTS = 16
 """Sessions whose encoded messages one model keeps."""
 
 MISSING_RESULT = "[No result: the run was interrupted before this call finished.]"
@@ -167,8 +168,6 @@ class _Session:
         self._item_ends: list[int] = []
         self._marks: list[tuple[int, int]] = []
         """After each answer of the model: messages seen, groups closed. Back to there is an easy way."""
-        self._system: tuple[str, bytes] | None = None
-        self._tools: tuple[Sequence[ToolDefinition], bytes] | None = None
 
     def encode(self, messages: Sequence[Message]) -> EncodedConversation:
         known = len(self._seen)
@@ -204,19 +203,6 @@ class _Session:
         del self._item_ends[groups:]
         del self._items[self._item_ends[-1] if self._item_ends else 0 :]
 
-    def constant(
-        self, request: ModelRequest, encode: Callable[[ModelRequest], tuple[bytes, bytes]]
-    ) -> tuple[bytes, bytes]:
-        tools = self._tools
-        same = self._system is not None and self._system[0] == request.system and tools is not None
-        if not same or tools is None or not _same_tools(tools[0], request.tools):
-            system_bytes, tools_bytes = encode(request)
-            self._system = (request.system, system_bytes)
-            self._tools = (tuple(request.tools), tools_bytes)
-            return system_bytes, tools_bytes
-        assert self._system is not None
-        return self._system[1], tools[1]
-
 
 def _same_tools(old: Sequence[ToolDefinition], new: Sequence[ToolDefinition]) -> bool:
     return len(old) == len(new) and all(map(is_, old, new))
@@ -231,12 +217,24 @@ class ConversationEncoder:
         self._encode_group = encode_group
         self._encode_constant = encode_constant
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._constants: deque[tuple[Sequence[ToolDefinition], str, bytes, bytes]] = deque(
+            maxlen=MAX_CONSTANTS
+        )
 
     def encode(self, request: ModelRequest) -> tuple[bytes, bytes, EncodedConversation]:
         """The encoded system prompt, tools and messages of a request."""
         session = self._session(request.session_id)
-        system, tools = session.constant(request, self._encode_constant)
+        system, tools = self._constant(request)
         return system, tools, session.encode(request.messages)
+
+    def _constant(self, request: ModelRequest) -> tuple[bytes, bytes]:
+        """Prompt and tools. Sessions of one process mostly have the same ones, so they share the bytes."""
+        for tools, system, system_bytes, tools_bytes in self._constants:
+            if system == request.system and _same_tools(tools, request.tools):
+                return system_bytes, tools_bytes
+        system_bytes, tools_bytes = self._encode_constant(request)
+        self._constants.appendleft((tuple(request.tools), request.system, system_bytes, tools_bytes))
+        return system_bytes, tools_bytes
 
     def _session(self, session_id: str) -> _Session:
         if not session_id:

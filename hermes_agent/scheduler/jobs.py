@@ -23,7 +23,7 @@ from hermes_agent.scheduler.schedule import Schedule, parse_schedule
 EDITABLE = (
     "name", "prompt", "schedule", "repeat", "deliver", "skills", "model", "provider", "script", "no_agent",
     "context_from", "enabled_toolsets", "workdir", "misfire", "jitter_seconds", "concurrency", "alert",
-    "origin", "max_turns",
+    "origin", "max_turns", "max_tokens", "max_usd",
 )  # fmt: skip
 MISFIRE = ("grace", "run", "skip")
 """What happens to occurrences that were missed: run within the grace, run the newest one always, never."""
@@ -216,12 +216,18 @@ def _apply(job: dict[str, Any], fields: Mapping[str, Any], now: float) -> None:
             if times is not None and (not isinstance(times, int) or times < 1):
                 raise UsageError("repeat must be a whole number of at least 1")
             job["repeat"] = {"times": times, "completed": (job.get("repeat") or {}).get("completed", 0)}
+        elif name in {"max_tokens", "max_usd"} and not _is_amount(value):
+            raise UsageError(f"{name} must be a number of at least 0; 0 means the setting of all jobs")
         elif name == "misfire" and value not in MISFIRE:
             raise UsageError(f"misfire must be one of {', '.join(MISFIRE)}")
         elif name in {"skills", "enabled_toolsets", "context_from"} and isinstance(value, str):
             job[name] = [part.strip() for part in value.split(",") if part.strip()]
         else:
             job[name] = value
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:

@@ -122,6 +122,7 @@ class JobRunner:
             user_id=f"cron:{job['id']}",
         )
         session = await service.create(options)
+        session.budget.limit_job(job.get("max_tokens"), job.get("max_usd"))
         try:
             run = session.start(prompt, is_interactive=False)
             events = aiter(run)
@@ -138,7 +139,7 @@ class JobRunner:
                 finished = event if isinstance(event, RunFinished) else None
         finally:
             await session.aclose()
-        if finished.outcome in {"failed", "interrupted"}:
+        if finished.outcome in {"failed", "interrupted", "budget_exhausted", "truncated"}:
             error = " ".join(finished.error) or finished.outcome
             return JobResult("error", finished.text, error, session_id=session.id)
         text = finished.text.strip()

@@ -53,6 +53,10 @@ class SqliteChats:
         """All, most recently used first."""
         return await self._store.read(_chats)
 
+    async def chat_of(self, session_id: str) -> dict[str, str] | None:
+        """Where a session's conversation takes place; None if in no chat."""
+        return await self._store.read(partial(_chat_of, session_id=session_id))
+
     async def index(self) -> dict[str, dict[str, Any]]:
         """Every chat as `sessions/sessions.json` has it: session key to facts."""
         return await self._store.read(_index)
@@ -125,6 +129,18 @@ def _chat(connection: sqlite3.Connection, session_key: str) -> Chat | None:
         (session_key,),
     ).fetchone()
     return _to_chat(row) if row else None
+
+
+def _chat_of(connection: sqlite3.Connection, session_id: str) -> dict[str, str] | None:
+    row = connection.execute(
+        "SELECT platform, payload FROM chats WHERE session_id = ? ORDER BY updated_at DESC", (session_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    origin = json.loads(row[1])
+    names = ("chat_id", "thread_id", "chat_name")
+    found = {name: str(origin[name]) for name in names if origin.get(name)}
+    return {"platform": str(row[0]), **found} if "chat_id" in found else None
 
 
 def _chats(connection: sqlite3.Connection) -> list[Chat]:

@@ -21,7 +21,7 @@ _SHOWN = (
 
 def build(setup: ToolSetup) -> Tool | None:
     """The tool, if there is somewhere to keep jobs."""
-    desk = setup.services.jobs
+    desk, chat_of = setup.services.jobs, setup.services.chat_of
     if desk is None:
         return None
 
@@ -33,7 +33,7 @@ def build(setup: ToolSetup) -> Tool | None:
         schedule: Annotated[str | None, "30m, every 2h, cron fields (local time) or ISO time"] = None,
         name: str | None = None,
         repeat: Annotated[int | None, "times to run"] = None,
-        deliver: Annotated[str | None, "local, origin, platform or platform:chat"] = None,
+        deliver: Annotated[str | None, "default: this chat (origin); local, platform, platform:chat"] = None,
         skills: list[str] | None = None,
         model: str | None = None,
         script: str | None = None,
@@ -42,7 +42,7 @@ def build(setup: ToolSetup) -> Tool | None:
         enabled_toolsets: list[str] | None = None,
         workdir: str | None = None,
         *,
-        context: ToolContext,  # noqa: ARG001 - every tool has it
+        context: ToolContext,
     ) -> ToolResult:
         """Schedule work for later, once or repeatedly. Turn words like "at nine" into a schedule."""
         fields = {
@@ -50,10 +50,15 @@ def build(setup: ToolSetup) -> Tool | None:
             "skills": skills, "model": model, "script": script, "no_agent": no_agent,
             "context_from": context_from, "enabled_toolsets": enabled_toolsets, "workdir": workdir,
         }  # fmt: skip
-        given = {key: value for key, value in fields.items() if value is not None}
+        given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
         if action == "list":
             jobs = [_short(job) for job in desk.all()]
             return ToolResult(json.dumps(jobs, ensure_ascii=False), summary=f"{len(jobs)} jobs")
+        if action == "create" and chat_of is not None:
+            origin = await chat_of(context.session.session_id)
+            if origin is not None:
+                given.setdefault("deliver", "origin")
+                given["origin"] = dict(origin)
         job = _act(desk, action, job_id, given)
         return ToolResult(json.dumps(_short(job), ensure_ascii=False), summary=f"{action} {job['id']}")
 

@@ -228,6 +228,20 @@ async def test_a_failure_is_told_to_the_alert_target_too(bench: Bench) -> None:
     assert [target for target, _ in bench.sent] == ["telegram:9"]
 
 
+async def test_a_job_that_reaches_its_own_budget_fails_and_says_so(bench: Bench) -> None:
+    bench.book.create(
+        {"schedule": "every 1h", "prompt": "run echo tick", "max_tokens": 10, "alert": "telegram:9"}
+    )
+    bench.now += HOUR
+    await bench.tick()
+    assert await bench.states() == ["error"]
+    (occurrence,) = await bench.ledger.history()
+    assert "10 tokens" in occurrence.reason
+    assert [target for target, _ in bench.sent] == ["telegram:9"]
+    with pytest.raises(UsageError, match="max_usd"):
+        bench.book.create({"schedule": "every 1h", "prompt": "x", "max_usd": "much"})
+
+
 async def test_a_hand_edit_that_breaks_one_job_does_not_stop_the_others(bench: Bench) -> None:
     broken = bench.book.create({"schedule": "every 1h", "prompt": "run true", "name": "broken"})
     bench.book.create({"schedule": "every 1h", "prompt": "run true", "name": "fine"})

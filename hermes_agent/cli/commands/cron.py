@@ -35,6 +35,8 @@ _FIELDS = (
     click.option("--concurrency", type=click.IntRange(min=1), help="Runs of this job at the same time."),
     click.option("--alert", help="Where failures are told besides."),
     click.option("--max-turns", type=click.IntRange(min=1), help="Most model requests in one run."),
+    click.option("--max-tokens", type=click.IntRange(min=0), help="Most tokens of a run; 0: the setting."),
+    click.option("--max-usd", type=click.FloatRange(min=0), help="Most US dollars of a run; 0: the setting."),
 )  # fmt: skip
 
 
