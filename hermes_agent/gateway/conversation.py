@@ -209,8 +209,9 @@ class Conversation:
 
     async def _say(self, key: str, text: str) -> None:
         message = self.chat.last_message
-        if message is None:
-            return
+        platform = self.context.platform_of(message.platform) if message is not None else None
+        if message is None or (platform is not None and not platform.capabilities.shows_progress):
+            return  # not worth a letter
         with suppress(HermesError):
             await self.context.delivery.put(
                 Outgoing(key=key, address=message.address, text=text, is_silent=True)
@@ -236,10 +237,12 @@ class Conversation:
         """What the busy mode says about a message; False if it is to wait."""
         if self.run is None or not self.run.is_going or is_own(entry.message):
             return False
-        if self.run.has_questions:
+        if self.run.has_questions and text:
             self._beside(self._answer_question(entry, text))
             return True
         if self.busy_mode == "steer":
+            if entry.message.attachments:  # a run that is going on takes words only
+                return False
             self._beside(self._steer_or_queue(entry, text))
             return True
         if self.busy_mode == "interrupt":

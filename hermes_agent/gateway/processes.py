@@ -53,6 +53,7 @@ class ProcessNotices:
     Args:
         settings: `display.background_process_notifications`, read anew each time.
         redact: Takes secrets out of what processes print.
+        shows_progress: Whether a platform (by name) is one for messages that come and go.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class ProcessNotices:
         chats: ChatDirectory,
         delivery: Delivery,
         redact: Callable[[str], str] = str,
+        shows_progress: Callable[[str], bool] = bool,
     ) -> None:
         self._settings = settings
         self._chats = chats
         self._delivery = delivery
         self._redact = redact
+        self._shows_progress = shows_progress
         self._known: dict[str, _Known] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
@@ -130,7 +133,7 @@ class ProcessNotices:
         await self._remember()
         pause, number = FIRST_OUTPUT_SECONDS, 0
         while not await process.wait(pause if self.mode == "all" else LONGEST_OUTPUT_SECONDS):
-            if self.mode == "all" and (text := output.take()):
+            if self.mode == "all" and self._shows_progress(address.platform) and (text := output.take()):
                 number += 1
                 await self._tell_output(process, address, number, text)
                 pause = min(2 * pause, LONGEST_OUTPUT_SECONDS)

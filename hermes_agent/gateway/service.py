@@ -43,7 +43,9 @@ class MessagingService:
         self.delivery = Delivery(
             ports.outbox, self._platform_of, max_parts=ports.settings().gateway.max_parts
         )
-        self._processes = ProcessNotices(ports.settings, ports.chats, self.delivery, ports.redact)
+        self._processes = ProcessNotices(
+            ports.settings, ports.chats, self.delivery, ports.redact, self._shows_progress
+        )
         self._router: Router | None = None
 
     @property
@@ -276,6 +278,10 @@ class MessagingService:
     def _platform_of(self, name: str) -> Platform | None:
         keeper = self._keepers.get(name)
         return keeper.platform if keeper is not None else None
+
+    def _shows_progress(self, name: str) -> bool:
+        platform = self._platform_of(name)
+        return platform is None or platform.capabilities.shows_progress
 
     def _changed(self, name: str) -> None:
         if self._platform_of(name) is not None:

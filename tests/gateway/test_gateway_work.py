@@ -237,8 +237,13 @@ def test_steer_tells_the_run_without_stopping_it(
     chat_server.wait_for(
         lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE position = -1") == 1
     )
+    chat_server.say("", attachments=[{"kind": "document", "reference": "plan.txt", "file_name": "plan.txt"}])
+    chat_server.say("/background look at this", attachments=[{"kind": "document", "reference": "b.txt"}])
+    chat_server.wait_for_text("✅ Background task complete")
+    assert "b.txt" in chat_server.texts()[-1] or "document" in chat_server.texts()[-1]
     gate.touch()
     chat_server.wait_for_text("Blue it is.")
+    chat_server.wait_for_text("content of plan.txt")
     chat_server.wait_for(
         lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE state != 'done'") == 0
     )

@@ -129,7 +129,6 @@ async def _background(conversation: Conversation, entry: InboxEntry, command: Sl
         entry.message,
         message_id=f"{entry.message.message_id}:background",
         text=command.argument,
-        attachments=(),
     )
     arrival, stored = await conversation.context.ports.inbox.add(message, background_key(task))
     if stored is not None and arrival == "new":
