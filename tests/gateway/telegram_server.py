@@ -102,6 +102,7 @@ class Failure:
     Attributes:
         status: 0 does what was asked and cuts the connection; -1 cuts it at once.
         garbage: The answer is no JSON.
+        having: Only calls with this parameter.
     """
 
     method: str
@@ -109,6 +110,7 @@ class Failure:
     description: str = "Bad Request"
     parameters: dict[str, Any] = field(default_factory=dict)
     garbage: bool = False
+    having: str = ""
 
 
 class TelegramServer:
@@ -270,7 +272,14 @@ class TelegramServer:
         body = await _body(request)
         with self._news:
             self.calls.append((time.monotonic(), method, body))
-            failure = next((each for each in self.failures if each.method == method), None)
+            failure = next(
+                (
+                    each
+                    for each in self.failures
+                    if each.method == method and (not each.having or each.having in body)
+                ),
+                None,
+            )
             if failure is not None:
                 self.failures.remove(failure)
         if failure is not None and failure.status == -1:

@@ -154,6 +154,22 @@ def test_a_risky_command_is_approved_by_a_button_and_only_by_the_asker(
     }
 
 
+def test_a_question_whose_buttons_are_refused_is_asked_without_them(
+    bot: TelegramGateway, telegram: TelegramServer
+) -> None:
+    work = bot.home.root.parent / "hello"
+    work.mkdir()
+    bot.settings = {"terminal": {"cwd": str(work.parent)}}
+    telegram.failures.append(
+        Failure("sendMessage", 400, "Bad Request: BUTTON_DATA_INVALID", having="reply_markup")
+    )
+    bot.start()
+    telegram.say("delete the folder hello")
+    assert not telegram.wait_for_text("May I run this?").keyboard
+    telegram.say("/approve")
+    telegram.wait_for(lambda: not work.exists())
+
+
 def test_an_album_is_one_message(bot: TelegramGateway, telegram: TelegramServer, model_server: Any) -> None:
     model = model_server([{"text": "Two photos."}])
     scripted(bot, model.base_url)

@@ -164,6 +164,9 @@ class Sender:
         if "parse_mode" in parameters and error.says("parse entities", "ENTITY", "message text is empty"):
             del parameters["parse_mode"]
             return replace(request, parameters={**parameters, "text": request.plain})
+        if "reply_markup" in parameters and error.says("BUTTON", "keyboard", "reply markup"):
+            del parameters["reply_markup"]  # the question says what can be typed instead
+            return replace(request, parameters=parameters)
         is_media = request.upload is not None and request.method != "sendDocument"
         if is_media and error.says(
             "PHOTO_", "IMAGE_PROCESS_FAILED", "VOICE_MESSAGES_FORBIDDEN", "wrong file"
