@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from hermes_agent.core.errors import ModelResponseError
-from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
-from hermes_agent.core.model import Model, ModelReply, ModelRequest, Spend
+from hermes_agent.app.asking import ask
+from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage
+from hermes_agent.core.model import Spend
 from hermes_agent.core.recall import Recollection, may_read, nobody_pays
 from hermes_agent.core.session import SearchHit, SessionRecord, SessionStore, StoredMessage
 
@@ -58,7 +58,8 @@ class StoredSessionSummaries:
         model = self._app.auxiliary_model("session_search")
         room = min(int(model.info.context_window * WINDOW_SHARE) * CHARS_PER_TOKEN, MAX_CHARS)
         excerpts = [await _excerpt(store, record, matches, room // len(chosen)) for record, matches in chosen]
-        answer = await _ask(model, f"Looked for: {query}\n\n" + "\n\n".join(excerpts), spend)
+        question = f"Looked for: {query}\n\n" + "\n\n".join(excerpts)
+        answer = await ask(model, PROMPT, question, max_output_tokens=ANSWER_TOKENS, spend=spend)
         sources = tuple(record for record, _ in chosen)
         return Recollection(_checked(answer, sources), sources, is_partial=len(found) > len(chosen))
 
@@ -99,17 +100,6 @@ def _line(message: Message) -> str:
         who = f"RESULT of {message.tool_name}"
     text = message.text.replace("</session>", "< /session>").strip()
     return f"{who}: {text[:MESSAGE_CHARS]}" if text else ""
-
-
-async def _ask(model: Model, question: str, spend: Spend) -> str:
-    request = ModelRequest(PROMPT, [UserMessage.of(question)], max_output_tokens=ANSWER_TOKENS)
-    async for event in model.stream(request):
-        if isinstance(event, ModelReply):
-            spend(event.usage, event.info)
-            if event.message.text.strip() and event.message.finish_reason in ("stop", "length"):
-                return event.message.text.strip()
-            break
-    raise ModelResponseError(f"{model.info.label} gave no summary")
 
 
 def _checked(answer: str, sources: Sequence[SessionRecord]) -> str:

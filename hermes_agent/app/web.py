@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hermes_agent.app.asking import ask
 from hermes_agent.core.egress import EgressPolicy, parse_networks
-from hermes_agent.core.errors import ModelResponseError
-from hermes_agent.core.messages import UserMessage
-from hermes_agent.core.model import Model, ModelReply, ModelRequest, Spend
+from hermes_agent.core.model import Spend
 from hermes_agent.core.web import WebPorts
 
 if TYPE_CHECKING:
@@ -57,21 +56,16 @@ class PageSummaries:
         room = max(int(window * WINDOW_SHARE), 1_000) * CHARS_PER_TOKEN
         pieces = [text[start : start + room] for start in range(0, len(text), room)][:MAX_PIECES]
         parts = [
-            await self._ask(model, url, piece, f"{number} of {len(pieces)}", spend)
+            await ask(
+                model,
+                PROMPT,
+                f'<page url="{url}" part="{number} of {len(pieces)}">\n{piece}\n</page>',
+                max_output_tokens=2 * SUMMARY_TOKENS,
+                spend=spend,
+            )
             for number, piece in enumerate(pieces, 1)
         ]
         read = sum(map(len, pieces))
         if read < len(text):
             parts.append(f"[Only the first {read:,} of {len(text):,} characters were read.]")
         return "\n\n".join(parts)
-
-    async def _ask(self, model: Model, url: str, piece: str, number: str, spend: Spend) -> str:
-        question = f'<page url="{url}" part="{number}">\n{piece}\n</page>'
-        request = ModelRequest(PROMPT, [UserMessage.of(question)], max_output_tokens=2 * SUMMARY_TOKENS)
-        async for event in model.stream(request):
-            if isinstance(event, ModelReply):
-                spend(event.usage, event.info)
-                if event.message.text.strip() and event.message.finish_reason in ("stop", "length"):
-                    return event.message.text.strip()
-                raise ModelResponseError(f"{model.info.label} gave no summary")
-        raise ModelResponseError(f"{model.info.label} gave no summary")
