@@ -50,6 +50,28 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def padding(markdown: str) -> int:
+    """At least the characters that tables in a text gain when they are aligned; quick, nothing is parsed."""
+    if "|" not in markdown:
+        return 0
+    gained, rows = 0, list[list[str]]()
+    for line in [*markdown.split("\n"), ""]:
+        if "|" in line:
+            rows.append([cell.strip() for cell in line.split("|")])
+        elif rows:
+            gained += _padding(rows)
+            rows = []
+    return gained
+
+
+def _padding(rows: Sequence[Sequence[str]]) -> int:
+    count = max(map(len, rows))
+    widths = [max(_width(row[column]) for row in rows if column < len(row)) for column in range(count)]
+    whole = sum(min(_WIDEST_CELL, width) + 2 for width in widths)
+    fences_and_line = 8 + whole
+    return fences_and_line + sum(max(0, whole - sum(map(_width, row))) for row in rows)
+
+
 def _width(text: str) -> int:
     """Columns of a terminal: East Asian characters take two, combining ones none."""
     return sum(

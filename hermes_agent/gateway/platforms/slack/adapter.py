@@ -28,7 +28,7 @@ from hermes_agent.core.platform import (
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.downloads import download, proxy_for
-from hermes_agent.gateway.platforms.slack.blocks import MAX_EDIT_TEXT, body, translated
+from hermes_agent.gateway.platforms.slack.blocks import body, translated
 from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, measure
 from hermes_agent.gateway.platforms.slack.history import History
 from hermes_agent.gateway.platforms.slack.interactions import Interactions
@@ -57,6 +57,7 @@ _LOG = logging.getLogger(__name__)
 _BURST = 3
 _SAVE_SECONDS = 2.0
 _MAX_LOCKS = 500
+_LONG_TEXT = 5_000
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> SlackAdapter:
@@ -208,21 +209,22 @@ class SlackAdapter(BaseAdapter):
             thread_ts=address.thread_id,
             unfurl_links=False,
             unfurl_media=False,
-            **body(part.text, part.buttons, is_edit=False),
+            **(await _body(part, is_edit=False) or {}),
         )
         return str(answer.get("ts") or "")
 
     async def edit(self, address: ChatAddress, message_id: str, part: OutgoingPart) -> None:
         """Replace text and buttons; what is too long for an edit is deleted, to be sent anew."""
         web = self._connected()
-        if len(translated(part.text)) > MAX_EDIT_TEXT:
+        made = await _body(part, is_edit=True)
+        if made is None:
             await web.call("chat.delete", channel=address.chat_id, ts=message_id)
             raise DeliveryError("The text is too long for an edit", is_permanent=True)
         await web.call(
             "chat.update",
             channel=address.chat_id,
             ts=message_id,
-            **body(part.text, part.buttons, is_edit=True),
+            **made,
         )
 
     async def fetch(self, attachment: Attachment, *, max_bytes: int) -> bytes:
@@ -394,6 +396,13 @@ class SlackAdapter(BaseAdapter):
         if cursor != self._saved and self.receiver is not None:
             await self.receiver.save_cursor(NAME, cursor)
             self._saved = cursor
+
+
+async def _body(part: OutgoingPart, *, is_edit: bool) -> dict[str, Any] | None:
+    """Long texts are translated beside the loop."""
+    if len(part.text) < _LONG_TEXT:
+        return body(part.text, part.buttons, is_edit=is_edit)
+    return await asyncio.to_thread(body, part.text, part.buttons, is_edit=is_edit)
 
 
 def _changed(event: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -25,10 +25,15 @@ def translated(markdown: str) -> str:
     return text if size(text) <= MAX_TEXT else _cut(escape(markdown), MAX_TEXT)
 
 
-def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str, Any]:
-    """`text` and `blocks` of a message. Without blocks an edit takes those away that were there."""
+def body(markdown: str, buttons: Sequence[Button], *, is_edit: bool) -> dict[str, Any] | None:
+    """`text` and `blocks` of a message; None if it is too long for an edit.
+
+    Without blocks an edit takes those away that were there.
+    """
     text = translated(markdown)
     is_long_edit = is_edit and size(text) > MAX_EDIT_BYTES
+    if is_long_edit and len(text) > MAX_EDIT_TEXT:
+        return None
     if not buttons and not is_long_edit:
         return {"text": text, "blocks": []} if is_edit else {"text": text}
     blocks: list[dict[str, Any]] = [
