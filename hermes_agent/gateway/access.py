@@ -11,6 +11,7 @@ from hermes_agent.core.platform import InboundMessage, Person
 from hermes_agent.gateway.pairing import PairingBook
 from hermes_agent.gateway.platforms.table import has_chats
 
+_IGNORES_CASE = frozenset({"email"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -62,7 +63,7 @@ class Access:
 
         `gateway.owners` decides; without it everybody whom a rule names.
         """
-        owners = _ids(self._settings.gateway.owners)
+        owners = _spelled(platform, _ids(self._settings.gateway.owners))
         if owners:
             return bool({person.id, f"{platform}:{person.id}"} & owners)
         return self.admit(platform, person).is_named
@@ -70,7 +71,7 @@ class Access:
     def is_listed_owner(self, platform: str, person: Person) -> bool:
         """Whether `gateway.owners` or `memory.owners` names somebody: all conversations are open to them."""
         name = f"{platform}:{person.id}"
-        owners = _ids(self._settings.gateway.owners)
+        owners = _spelled(platform, _ids(self._settings.gateway.owners))
         return bool({person.id, name} & owners) or name in self._settings.memory.owners
 
     def offers_pairing(self, message: InboundMessage) -> bool:
@@ -95,9 +96,10 @@ class Access:
                 return "paired"
         except StoreError:
             pass  # a broken file lets nobody in
-        if user_id in self._list(platform):
+        if user_id in _spelled(platform, self._list(platform)):
             return f"the list of {platform}"
-        if {user_id, f"{platform}:{user_id}"} & _ids(self._settings.gateway.allowed_users):
+        everywhere = _spelled(platform, _ids(self._settings.gateway.allowed_users))
+        if {user_id, f"{platform}:{user_id}"} & everywhere:
             return "the global list"
         return ""
 
@@ -119,3 +121,8 @@ class Access:
 
 def _ids(text: str) -> frozenset[str]:
     return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _spelled(platform: str, ids: frozenset[str]) -> frozenset[str]:
+    """Ids as the platform's adapter spells them: people write mail addresses as they please."""
+    return frozenset(each.lower() for each in ids) if platform in _IGNORES_CASE else ids

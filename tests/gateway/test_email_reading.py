@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_agent.gateway.platforms.email.markup import html_to_text
-from hermes_agent.gateway.platforms.email.mime import read_mail
+from hermes_agent.gateway.platforms.email.mime import read_anyhow, read_mail
 from hermes_agent.gateway.platforms.email.quoting import new_text
 
 
@@ -231,3 +231,32 @@ def test_only_what_is_new_is_taken(text: str, new: str) -> None:
 def test_something_always_stays(lines: list[str]) -> None:
     text = "\n".join(lines)
     assert bool(new_text(text)) == bool(text.strip())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n"
+        + b"".join(
+            b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (number, number + 1)
+            for number in range(3000)
+        ),
+        b"Content-Type: message/rfc822\r\n\r\n" * 3000,
+    ],
+)
+def test_of_a_mail_that_defeats_the_parser_the_headers_are_read(body: bytes) -> None:
+    mail = read_anyhow(b"From: a@x.test\r\nSubject: still\r\n there\r\n" + body)
+    assert (mail.sender, mail.subject) == ("a@x.test", "still there")
+    assert "could not be read" in mail.text
+
+
+@pytest.mark.parametrize(
+    "piece", ["<?", "<!", "<!--", "<a ", "<", '<a b="', "<![CDATA[", "</", "&#", "<b>x</b>"]
+)
+def test_markup_that_never_ends_takes_no_time(piece: str) -> None:
+    assert len(html_to_text(piece * 400_000)) <= 500_010  # minutes with the parser of the standard library
+
+
+@pytest.mark.parametrize("line", ["--\n", "-- \n", "On x\n", "From: x\n", "> q\na\n", "\n", "> \n"])
+def test_many_lines_take_no_time(line: str) -> None:
+    new_text(line * 60_000)

@@ -59,7 +59,7 @@ def gateway(home: Home, servers: MailServers, model_server: Any) -> Iterator[Pla
             "smtp_port": servers.submission,
             "tls_ca_file": str(servers.authority),
             "trusted_authserv_ids": MX,
-            "allowed_users": [ALICE],
+            "allowed_users": ["Alice@People.test"],
         },
         env={"EMAIL_ADDRESS": HERMES, "EMAIL_PASSWORD": PASSWORD},
     )

@@ -31,7 +31,7 @@ from hermes_agent.gateway.platforms.email.formatting import Letter, compose, mes
 from hermes_agent.gateway.platforms.email.genuine import automatic_reason, judge, stamped_by
 from hermes_agent.gateway.platforms.email.imap import ImapClosedError, ImapRefusedError
 from hermes_agent.gateway.platforms.email.mailbox import IDLE_SECONDS, Arrived, Mailbox, fetch_body
-from hermes_agent.gateway.platforms.email.mime import Mail, is_address, read_mail
+from hermes_agent.gateway.platforms.email.mime import Mail, is_address, read_anyhow
 from hermes_agent.gateway.platforms.email.quoting import new_text
 from hermes_agent.gateway.platforms.email.settings import Account, make_account
 from hermes_agent.gateway.platforms.email.threads import Thread, Threads, thread_of
@@ -174,7 +174,7 @@ class EmailAdapter(BaseAdapter):
                 raise DeliveryError(error.message, why=error.why) from error
             if data is None:
                 raise DeliveryError("The mail is gone from the mailbox", is_permanent=True)
-            mail = await asyncio.to_thread(read_mail, data)
+            mail = await asyncio.to_thread(read_anyhow, data)
         if index >= len(mail.files):
             raise DeliveryError("There is no such attachment", is_permanent=True)
         content = mail.files[index].data
@@ -201,7 +201,7 @@ class EmailAdapter(BaseAdapter):
 
     async def _advise(self, mailbox: Mailbox) -> None:
         """No server is trusted yet: say what the mail that is there suggests."""
-        mails = [await asyncio.to_thread(read_mail, data) for data in await mailbox.recent(_LOOKED_AT)]
+        mails = [await asyncio.to_thread(read_anyhow, data) for data in await mailbox.recent(_LOOKED_AT)]
         ids = Counter(name for mail in mails if (name := stamped_by(mail)))
         if ids:
             name, count = ids.most_common(1)[0]
@@ -222,7 +222,7 @@ class EmailAdapter(BaseAdapter):
 
     async def _take(self, mailbox: Mailbox, arrived: Arrived) -> None:
         assert self.receiver is not None and self._threads is not None
-        mail = await asyncio.to_thread(read_mail, arrived.data)
+        mail = await asyncio.to_thread(read_anyhow, arrived.data)
         if not self._is_wanted(mail):
             return
         chat_id = mail.sender

@@ -21,6 +21,7 @@ Value: TypeAlias = "bytes | list[Value]"
 """A parsed item of a response: an atom, string or literal; or a parenthesised list."""
 
 _LINE_LIMIT = 1_000_000
+_LARGEST_LITERAL = 200_000_000
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n$")
 _TOKEN = re.compile(rb'\(|\)|"(?:\\.|[^"\\])*"|\{\d+\}|[^\s()"]+')
 
@@ -293,6 +294,8 @@ class ImapConnection:
                 if match is None:
                     return Line(text + piece[:-2], tuple(literals))
                 text += piece[:-2]
+                if int(match[1]) > _LARGEST_LITERAL or len(text) > _LINE_LIMIT:
+                    raise ImapClosedError("The IMAP server sends more than was asked for")
                 literals.append(await self._read_exactly(int(match[1])))
         except asyncio.IncompleteReadError as error:
             raise ImapClosedError("The IMAP server has closed the connection") from error

@@ -16,6 +16,7 @@ _MARGIN_SECONDS = 2 * 86400
 _BEGINNING = 300_000
 """Bytes read of a mail that is too large: its headers, and most likely its text."""
 _HEADERS = 20_000
+_AT_ONCE = 100
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN"})
 _PASSING_WORDS = ("too many", "temporar", "try again", "system error", "internal error")
@@ -118,9 +119,11 @@ class Mailbox:
         else:
             behind = await self.connection.search(f"UID {self.cursor.uid + 1}:*")
             uids = [uid for uid in behind if uid > self.cursor.uid]
-        sizes = await self.connection.sizes(uids)
         limit = self._account.settings.max_message_bytes
-        for uid in uids:
+        sizes: dict[int, int] = {}
+        for index, uid in enumerate(uids):
+            if index % _AT_ONCE == 0:  # a command must fit into a line
+                sizes = await self.connection.sizes(uids[index : index + _AT_ONCE])
             is_cut = sizes.get(uid, 0) > limit
             data = await self.connection.body(uid, limit=_BEGINNING if is_cut else None)
             if data is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import email.policy
 import hashlib
+import logging
 import mimetypes
 import re
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ from hermes_agent.gateway.platforms.email.markup import html_to_text
 if TYPE_CHECKING:
     RawMail = Message[str, str]
 
+_LOG = logging.getLogger(__name__)
+
 MAX_TEXT = 200_000
+_LONGEST_HEADER = 30_000
+_MOST_TEXT_BYTES = 2_000_000
 _MOST_ATTACHMENTS = 20
 _MOST_PARTS = 500
 _SMALL_INLINE = 4_000
@@ -120,6 +125,21 @@ def read_mail(data: bytes) -> Mail:
     )
 
 
+def read_anyhow(data: bytes) -> Mail:
+    """Read a mail; of one that defeats `read_mail` its headers. It must not stop those behind it."""
+    try:
+        return read_mail(data)
+    except Exception:  # noqa: BLE001 - whatever it is, it would come back with each look
+        _LOG.exception("a mail cannot be read; only its headers are")
+    head = re.split(rb"\r?\n\r?\n", data[:_MOST_TEXT_BYTES], maxsplit=1)[0]
+    kept = [line for line in re.split(rb"\r?\n(?![ \t])", head) if not line.lower().startswith(b"content-")]
+    try:
+        return read_mail(b"\r\n".join(kept) + b"\r\n\r\n[The text of this mail could not be read.]\r\n")
+    except Exception:  # noqa: BLE001 - as above
+        _LOG.exception("its headers cannot be read either")
+        return read_mail(b"")
+
+
 def decode_text(value: str) -> str:
     """A header with encoded words (`=?utf-8?q?…?=`) as text."""
     try:
@@ -138,7 +158,7 @@ def is_address(text: str) -> bool:
 
 def _unfold(value: object) -> str:
     text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return re.sub(r"\r?\n[ \t]*", " ", text)
+    return re.sub(r"\r?\n[ \t]*", " ", text[:_LONGEST_HEADER])
 
 
 def _sender(values: list[str]) -> tuple[str, str]:
@@ -217,8 +237,7 @@ def _best(children: list[RawMail]) -> RawMail:
 
 
 def _text(part: RawMail) -> str:
-    charset = part.get_content_charset() or "utf-8"
-    text = _decode(_bytes(part), charset)
+    text = _decode(_bytes(part)[:_MOST_TEXT_BYTES], part.get_content_charset() or "utf-8")
     if str(part.get_param("format", "")).lower() == "flowed":
         text = _unflow(text)
     return text.replace("\r\n", "\n").replace("\0", "")
@@ -226,16 +245,15 @@ def _text(part: RawMail) -> str:
 
 def _unflow(text: str) -> str:
     """Format=flowed: a space at the end of a line means that the paragraph goes on."""
-    lines: list[str] = []
+    pieces: list[str] = []
     goes_on = False
-    for line in text.replace("\r\n", "\n").split("\n"):
+    for index, line in enumerate(text.replace("\r\n", "\n").split("\n")):
         is_quote = line.startswith(">")
-        if goes_on and not is_quote and lines:
-            lines[-1] += line.removeprefix(" ")
-        else:
-            lines.append(line if is_quote else line.removeprefix(" "))
+        if index and (not goes_on or is_quote):
+            pieces.append("\n")
+        pieces.append(line if is_quote else line.removeprefix(" "))
         goes_on = line.endswith(" ") and line != "-- " and not is_quote
-    return "\n".join(lines)
+    return "".join(pieces)
 
 
 def _decode(data: bytes, charset: str) -> str:

@@ -109,11 +109,19 @@ def _without_signature(lines: list[str]) -> list[str]:
 
 def _signature(lines: list[str]) -> int:
     """Where the signature begins: behind `-- `, and short; a line of two hyphens may be anything."""
-    for index, line in enumerate(lines):
-        if line in ("--", "-- ") and any(each.strip() for each in lines[:index]):
-            following = [each for each in lines[index + 1 :] if each.strip() and not each.startswith(">")]
-            if len(following) <= (20 if line == "-- " else 6) and not any(
-                len(each) > 200 for each in following
-            ):
-                return index
+    first = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
+    for index in range(first + 1, len(lines)):
+        if lines[index] in ("--", "-- ") and _is_short(lines, index + 1, 20 if lines[index] == "-- " else 6):
+            return index
     return len(lines)
+
+
+def _is_short(lines: list[str], begin: int, most: int) -> bool:
+    count = 0
+    for index in range(begin, len(lines)):
+        line = lines[index]
+        if line.strip() and not line.startswith(">"):
+            count += 1
+            if count > most or len(line) > 200:
+                return False
+    return True
