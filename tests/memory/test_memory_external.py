@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("honcho", reason="the extra honcho is not installed")
+
 from hermes_agent.config.paths import Home
 from hermes_agent.config.settings import Settings
 from hermes_agent.core.errors import ConfigError, HermesError, MemoryServiceError, MissingExtraError
