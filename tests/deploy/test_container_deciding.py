@@ -50,7 +50,7 @@ def found(spec: ContainerSpec, name: str = "hermes-agent", **changes: Any) -> Fo
         "is_paused": False,
         "started_at": "t1",
         "finished_at": "",
-        "exit_code": 0,
+        "is_out_of_memory": False,
         "image": "sha256:1",
         "labels": build_structure(spec).labels,
         "volumes": {},

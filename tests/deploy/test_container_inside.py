@@ -113,6 +113,30 @@ def test_the_home_leads_to_the_state_whatever_the_image_has_there(root: Path, th
         assert (root / "home/hermes.of-the-image").exists()
 
 
+@pytest.mark.parametrize(
+    ("there", "is_taken"),
+    [("nothing", True), ("Etc/UTC", True), ("Europe/Paris", False), ("a file", False), ("ours", True)],
+)
+def test_the_time_zone_is_the_hosts_unless_somebody_chose_one(root: Path, there: str, is_taken: bool):
+    given = root / "opt/hermes-agent/localtime"
+    given.parent.mkdir(parents=True)
+    given.write_bytes(b"TZif1")
+    zone = root / "etc/localtime"
+    if there == "ours":
+        prepared(root).local_time()
+        given.write_bytes(b"TZif2")
+    elif there == "a file":
+        zone.write_bytes(b"TZif9")
+    elif there != "nothing":
+        (root / "usr/share/zoneinfo" / there).parent.mkdir(parents=True)
+        (root / "usr/share/zoneinfo" / there).write_bytes(b"TZif9")
+        zone.symlink_to(f"../usr/share/zoneinfo/{there}")
+    prepared(root).local_time()
+    assert (zone.read_bytes() == given.read_bytes()) is is_taken
+    given.unlink()
+    prepared(root).local_time()
+
+
 def test_sudo_of_the_image_is_allowed_and_taken_back(root: Path):
     (root / "usr/bin/sudo").touch()
     (root / "etc/sudoers").write_text("root ALL=(ALL:ALL) ALL\n")

@@ -545,6 +545,13 @@ def test_an_engine_that_goes_away_ends_the_supervisor_and_not_the_container(mach
     assert machine.inspect()["State"]["StartedAt"] == before
 
 
+def test_a_container_that_ran_out_of_memory_is_said_to_have(machine: Machine):
+    running = machine.up(extra_options=["--memory=64m", "--memory-swap=64m"])
+    machine.exec("sudo", "sh", "-c", "echo 1000 >/proc/1/oom_score_adj; head -c 300m /dev/zero | tail")
+    assert running.wait() == 137
+    assert "no memory left" in running.output
+
+
 def test_it_can_be_told_to_end_at_any_moment(machine: Machine):
     for wanted in ("will be made", "will be started", "gateway v1"):
         ended_after(machine.run(), wanted)

@@ -31,7 +31,7 @@ class Found:
     is_paused: bool
     started_at: str
     finished_at: str
-    exit_code: int
+    is_out_of_memory: bool
     image: str
     labels: Mapping[str, str]
     volumes: Mapping[str, str]
@@ -346,7 +346,7 @@ def _found(data: Mapping[str, Any]) -> Found:
         is_paused=bool(state.get("Paused")),
         started_at=str(state.get("StartedAt", "")),
         finished_at=str(state.get("FinishedAt", "")),
-        exit_code=int(state.get("ExitCode") or 0),
+        is_out_of_memory=bool(state.get("OOMKilled")),
         image=str(data.get("Image", "")),
         labels=dict((data.get("Config") or {}).get("Labels") or {}),
         volumes={

@@ -276,8 +276,22 @@ def place_control(spec: ContainerSpec, start: StartFacts) -> None:
         place.link(spec.control / "tools", spec.tools)
     else:
         place.remove(spec.control / "tools", "there are none any more")
+    zone = _local_time()
+    if zone:
+        place.write(spec.control / "localtime", zone, mode=0o644)
+    else:
+        place.remove(spec.control / "localtime", "this machine has none")
     data = json.dumps(start.facts, indent=1).encode() + b"\n"
     place.write(spec.control / START_NAME, data, mode=0o644)
+
+
+def _local_time() -> bytes:
+    """The machine's time zone, as the C library reads it: times of jobs mean the same inside."""
+    try:
+        data = Path("/etc/localtime").read_bytes()
+    except OSError:
+        return b""
+    return data if data.startswith(b"TZif") else b""
 
 
 def add_roots(spec: ContainerSpec) -> None:

@@ -6,6 +6,7 @@ mounted store. Nothing here uses the network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ EXIT_UNPREPARED = 70
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 _CONTROL = "/opt/hermes-agent"
 _CERTIFICATES = ("etc/ssl/certs/ca-certificates.crt", "etc/ssl/cert.pem", "etc/pki/tls/certs/ca-bundle.crt")
+_UTC = {"UTC", "UCT", "Universal", "Zulu", "GMT"}
 _VENV_SECONDS = 180
 _FITS = (
     "import os, sys; major, minor = sys.version_info[:2]; "
@@ -76,6 +78,7 @@ class Preparation:
         """Do all of it."""
         self.user()
         self.home()
+        self.local_time()
         self.sudo()
         _as_user(self._facts, self.directories)
 
@@ -128,6 +131,25 @@ class Preparation:
                     return
                 say(f"{home} of the image is {aside} now")
         home.symlink_to(target)
+
+    def local_time(self) -> None:
+        """Take the host's time zone over, unless somebody chose one in here."""
+        given = self._root / _CONTROL.lstrip("/") / "localtime"
+        zone, mark = self._root / "etc/localtime", self._root / "etc/.localtime.hermes-agent"
+        if not given.exists():
+            return
+        data = given.read_bytes()
+        try:
+            known = zone.read_bytes()
+        except OSError:
+            known = b""
+        is_default = not known or (zone.is_symlink() and zone.readlink().name in _UTC)
+        if known == data or not (is_default or _text(mark) == hashlib.sha256(known).hexdigest()):
+            return
+        temporary = zone.with_name(".localtime.new")
+        temporary.write_bytes(data)
+        temporary.replace(zone)
+        _replace(mark, hashlib.sha256(data).hexdigest(), 0o644)
 
     def sudo(self) -> None:
         """Let the user become root, or see that it cannot."""

@@ -177,7 +177,9 @@ class Supervisor:
         await asyncio.to_thread(self._last_words)
         if was_asked:
             return 0 if code in {0, 128 + signal.SIGTERM} else code
-        _say(f"The container ended with exit code {code}.")
+        found = await asyncio.to_thread(self._engine.find, self._container)
+        reason = ": there was no memory left" if found is not None and found.is_out_of_memory else ""
+        _say(f"The container ended with exit code {code}{reason}.")
         if not self._is_ready and await self._roll_back():
             return code or EXIT_ROLLED_BACK
         return code
