@@ -17,6 +17,7 @@ from hermes_agent.core.tool import ToolContext
 from hermes_agent.mcp.forms import Declined, Field, NotUnderstood, fields_of
 from hermes_agent.mcp.ports import McpPorts
 from hermes_agent.mcp.sampling import Sampler
+from hermes_agent.mcp.texts import whole
 
 ASK_SECONDS = 600.0
 MAX_MESSAGE_CHARS = 2_000
@@ -111,7 +112,7 @@ class ServerRequests:
             value = await self._field(context, f"{title}\n{field.question}{place}{advice}", field)
             if value is not None:
                 content[field.name] = value
-        return types.ElicitResult(action="accept", content=content)
+        return types.ElicitResult(action="accept", content=whole(content))
 
     async def _field(self, context: ToolContext, text: str, field: Field) -> Any:
         for _ in range(TRIES):

@@ -26,6 +26,7 @@ from hermes_agent.core.messages import (
 )
 from hermes_agent.core.model import Model, ModelReply, ModelRequest, ToolDefinition
 from hermes_agent.core.tool import ToolContext
+from hermes_agent.mcp.texts import whole
 
 _log = logging.getLogger(__name__)
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -205,13 +206,13 @@ def _result(
     if not params.tools:
         return types.CreateMessageResult(
             role="assistant",
-            content=types.TextContent(type="text", text=message.text),
+            content=types.TextContent(type="text", text=whole(message.text)),
             model=reply.info.model,
             stop_reason=reason,
         )
     blocks: list[types.SamplingMessageContentBlock] = []
     if message.text:
-        blocks.append(types.TextContent(type="text", text=message.text))
+        blocks.append(types.TextContent(type="text", text=whole(message.text)))
     for call in message.tool_calls:
         try:
             arguments = json.loads(call.arguments or "{}")
@@ -222,7 +223,7 @@ def _result(
                 type="tool_use",
                 id=call.id or f"call_{secrets.token_hex(6)}",
                 name=call.name,
-                input=arguments if isinstance(arguments, dict) else {},
+                input=whole(arguments) if isinstance(arguments, dict) else {},
             )
         )
     if message.tool_calls:

@@ -17,6 +17,7 @@ from hermes_agent.core.model import ToolDefinition
 from hermes_agent.core.tool import ToolContext, ToolResult
 from hermes_agent.mcp.errors import McpAuthError
 from hermes_agent.mcp.ports import Client
+from hermes_agent.mcp.texts import whole
 
 EMOJI = "🔌"
 PREVIEW_CHARS = 120
@@ -80,7 +81,7 @@ class McpTool:
 
     async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
         """Call the server."""
-        own = {self.renamed.get(name, name): value for name, value in arguments.items()}
+        own = whole({self.renamed.get(name, name): value for name, value in arguments.items()})
         try:
             return await self.servers.use(
                 self.server,

@@ -78,6 +78,30 @@ async def test_whatever_a_server_answers_is_an_error_or_a_result(bench: Bench, m
         assert status.line
 
 
+@pytest.mark.parametrize("text", ["cut \\ud83d", "\\ude00 cut", "bytes \xff\xfe", "null \\u0000"])
+async def test_half_a_character_does_not_lose_the_answer(bench: Bench, text: str) -> None:
+    """Programs in JavaScript that shorten texts in the middle of an emoji send such."""
+    result = '{"content": [{"type": "text", "text": "before TEXT after"}]}'.replace("TEXT", text)
+    answer = '{"jsonrpc": "2.0", "id": {id}, "result": ' + result + "}"
+    said = await bench.call(bench.manager(a=broken("tools/call", answer)), "mcp_a_echo", text="x")
+    assert said.text.startswith("before ")
+    assert said.text.endswith(" after")
+    said.text.encode()
+
+
+async def test_halves_of_characters_of_models_and_people_do_not_end_a_session(bench: Bench) -> None:
+    manager = bench.manager(a=raw(more=1))
+    pid = (await bench.call(manager, "mcp_a_pid")).text
+    assert (await bench.call(manager, "mcp_a_echo", text="a\ud83d")).text == "a?"
+    await bench.call(manager, "mcp_a_echo", **{"\udc00": ["\udc00"]})
+    bench.person.answers[:] = ["half \ud83d"]
+    form = {"type": "object", "properties": {"name": {"type": "string"}}}
+    params = {"message": "Who?", "requestedSchema": form}
+    answer = await bench.call(manager, "mcp_a_ask", method="elicitation/create", params=params)
+    assert json.loads(answer.text)["content"] == {"name": "half ?"}
+    assert (await bench.call(manager, "mcp_a_pid")).text == pid
+
+
 KEYS = st.sampled_from(["content", "type", "text", "isError", "structuredContent", "resource", "data"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
