@@ -8,10 +8,12 @@ are answered by its dialectic endpoint.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from honcho import Honcho, HonchoError, MessageCreateParams, Session  # type: ignore[import-untyped]
 from honcho.api_types import SessionPeerConfig  # type: ignore[import-untyped]
@@ -29,6 +31,7 @@ AGENT_PEER: Final = "hermes"
 EXCHANGE_KEY: Final = "hermes_exchange"
 OPTIONS: Final = frozenset({"url", "workspace", "peer", "agent_peer", "reasoning_level"})
 LEVELS: Final = ("minimal", "low", "medium", "high", "max")
+_NEAR: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 REFUSALS: Final = frozenset({400, 413, 422})
 """Answers that a second try of the same exchange would get again."""
 
@@ -50,6 +53,8 @@ class HonchoProvider:
                 "Honcho has neither a key nor an address",
                 remedy="hermes memory setup honcho, or set HONCHO_API_KEY (or HONCHO_URL) in .env",
             )
+        if url is not None:
+            _require_safe(url)
         self._level = options.get("reasoning_level", "low")
         if self._level not in LEVELS:
             raise ConfigError(f"reasoning_level of memory.provider_options is one of {', '.join(LEVELS)}")
@@ -113,6 +118,24 @@ class HonchoProvider:
 
 
 _UNOBSERVED: Final = SessionPeerConfig(observe_me=False)
+
+
+def _require_safe(url: str) -> None:
+    """Conversations go unencrypted to this machine and the local network only. Raises `ConfigError`."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"{url!r} is not an address of a Honcho server", remedy="HONCHO_URL=https://…")
+    try:
+        is_near = not ipaddress.ip_address(host).is_global
+    except ValueError:
+        is_near = "." not in host or host.endswith(_NEAR)
+    if parts.scheme == "http" and not is_near:
+        raise ConfigError(
+            f"{url} is not encrypted, and not in the local network",
+            why="Conversations would be readable on the way.",
+            remedy="Use https, or a tunnel to the server.",
+        )
 
 
 def _identifier(name: str) -> str:

@@ -173,6 +173,32 @@ def test_honcho_without_a_key_or_with_unknown_options_says_what_to_do(home: Home
         HonchoProvider(ProviderSetup({"url": "http://x", "colour": 1}, lambda _: None, home.cache))
 
 
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("http://honcho.example.org", False),
+        ("http://8.8.8.8:8000", False),
+        ("http://[2001:4860:4860::8888]", False),
+        ("ftp://here", False),
+        ("honcho", False),
+        ("https://honcho.example.org", True),
+        ("http://honcho:8000", True),
+        ("http://192.168.1.4:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://box.lan", True),
+    ],
+)
+def test_conversations_leave_the_local_network_encrypted_only(home: Home, url: str, is_taken: bool) -> None:
+    def make() -> HonchoProvider:
+        return HonchoProvider(ProviderSetup({"url": url}, lambda _: None, home.cache))
+
+    if is_taken:
+        make()
+    else:
+        with pytest.raises(ConfigError):
+            make()
+
+
 def test_a_missing_library_names_the_extra_and_the_nixos_option(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
