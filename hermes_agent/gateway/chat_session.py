@@ -18,6 +18,7 @@ from hermes_agent.core.platform import InboundMessage
 from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.keys import account_of, is_passing, policy_for, principal_of
+from hermes_agent.gateway.platforms.table import has_chats
 
 _LOG = logging.getLogger(__name__)
 
@@ -186,6 +187,8 @@ class ChatSession:
     def _adopt(self, session: Session, message: InboundMessage) -> None:
         self.session = session
         self.last_message = message
+        if not has_chats(message.platform):
+            return  # nobody is there to be told
         session.on_news = self.on_news
         session.on_notify = self.on_notify
         session.scope.on_process = self._context.processes.follower(message.address)
