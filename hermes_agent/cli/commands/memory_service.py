@@ -80,7 +80,8 @@ def setup_command(ctx: click.Context, name: str | None) -> None:
     require_unmanaged(home, "hermes memory setup", _OPTION)
     app = App.load()
     prompter = open_prompter(
-        invocation.terminal, instead="hermes config set HONCHO_API_KEY … and: … memory.provider honcho"
+        invocation.terminal,
+        instead="hermes config set HONCHO_API_KEY KEY, then: hermes config set memory.provider honcho",
     )
     chosen = name or _choose(prompter, app)
     if chosen is None:
