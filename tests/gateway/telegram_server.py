@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import random
 import re
 import socket
 import threading
@@ -31,6 +32,17 @@ OWNER = 4711
 
 _TAGS = {"b", "i", "u", "s", "a", "code", "pre", "blockquote", "tg-spoiler"}
 _ENTITY = re.compile(r"(?P<mention>@\w{3,})|(?P<bot_command>(?<!\S)/\w+(?:@\w+)?)")
+
+
+def lasting_port() -> int:
+    """A free port that the system gives to nobody else while a gateway is down."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 def units(text: str) -> int:

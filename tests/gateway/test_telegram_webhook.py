@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from telegram_server import OWNER, TelegramGateway, TelegramServer
+from telegram_server import OWNER, TelegramGateway, TelegramServer, lasting_port
 
 from hermes_agent.config.paths import Home
 
@@ -32,8 +32,7 @@ class Called:
 
 @pytest.fixture
 def called(home: Home) -> Iterator[Called]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = lasting_port()
     with TelegramServer() as telegram:
         gateway = TelegramGateway(home, telegram)  # type: ignore[arg-type]
         gateway.env = {

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import socket
+import os
+import random
+import re
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
-from telegram_server import OWNER, Failure, TelegramGateway, TelegramServer
+from telegram_server import OWNER, Failure, TelegramGateway, TelegramServer, lasting_port
 
 from hermes_agent.config.paths import Home
 from hermes_agent.gateway.platforms.webhook.signatures import sign
 
+KILLS = max(3, int(os.environ.get("HERMES_TEST_KILLS", "0")) // 8)
 SECRET = "a-secret-of-the-test-0123456789"
 
 
@@ -79,8 +83,7 @@ class Hooks:
 
 @pytest.fixture
 def hooks(home: Home, telegram: TelegramServer) -> Iterator[Hooks]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = lasting_port()
     gateway = TelegramGateway(home, telegram)  # type: ignore[arg-type]
     yield Hooks(gateway, telegram, port)
     if gateway.process is not None and gateway.process.poll() is None:
@@ -360,3 +363,47 @@ def test_a_route_may_use_a_skill(hooks: Hooks, model_server: Any) -> None:
     told = model.requests[0].body["messages"][-1]["content"]
     assert "Always begin with URGENT." in told
     assert "⟦/stop it burns⟧" in told
+
+
+@pytest.mark.timeout(300)
+def test_no_delivery_is_lost_or_worked_on_twice_while_the_gateway_is_killed(
+    hooks: Hooks, model_server: Any
+) -> None:
+    rng = random.Random(5)
+    model = model_server({"rules": [{"when": {"user": "token-(\\d+)"}, "text": "token-{{match.1}}"}]})
+    hooks.routes = {"a": {"deliver": TO_OWNER, "prompt": "token-{n}", "rate_limit": 1000}}
+    hooks.start(model.base_url)
+    count = 0
+
+    def shown() -> list[int]:
+        return [int(found) for text in hooks.telegram.texts() for found in re.findall(r"token-(\d+)", text)]
+
+    def is_settled() -> bool:
+        with sqlite3.connect(f"file:{hooks.gateway.home.state_db}?mode=ro", uri=True) as db:
+            rows = db.execute(
+                "SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM inbox WHERE state != 'done'),"
+                " (SELECT count(*) FROM outbox WHERE state IN ('waiting', 'sending'))"
+            ).fetchone()
+        return tuple(rows) == (count, 0, 0)
+
+    for kill in range(KILLS):
+        if kill % 4 == 3:  # what is stopped ten times is given up
+            hooks.telegram.wait_for(is_settled, timeout=60)
+        for _ in range(rng.randint(1, 3)):
+            count += 1
+            with suppress(httpx.TransportError):
+                hooks.post("a", {"n": count}, more={"X-Request-ID": f"r{count}"})
+        time.sleep(rng.uniform(0.0, 0.2))
+        hooks.gateway.kill()
+        hooks.gateway.start()
+        # What got no answer is delivered again, as senders do; some of it twice.
+        for number in range(max(1, count - 3), count + 1):
+            answer = hooks.post("a", {"n": number}, more={"X-Request-ID": f"r{number}"})
+            assert answer.status_code in (200, 202), answer.text
+
+    hooks.telegram.wait_for(is_settled, timeout=60)
+    with sqlite3.connect(f"file:{hooks.gateway.home.state_db}?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT payload FROM outbox WHERE state = 'unknown'").fetchall()
+    unknown = {int(found) for (payload,) in rows for found in re.findall(r"token-(\d+)", payload)}
+    assert len(shown()) == len(set(shown())), hooks.telegram.texts()
+    assert set(range(1, count + 1)) - set(shown()) <= unknown, hooks.telegram.texts()
