@@ -69,7 +69,7 @@ class ProviderThread:
             return await work(self._provider)
         except HermesError:
             raise
-        except Exception as error:  # code of others may raise anything
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # code of others may raise anything
             raise MemoryServiceError(
                 f"The memory provider {self._label} failed", why=f"{type(error).__name__}: {error}"
             ) from error

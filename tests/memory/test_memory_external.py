@@ -80,10 +80,10 @@ def exchange(number: int = 1, *, principal: str = "owner", is_retry: bool = Fals
 
 
 def external(
-    home: Home, made: MemoryProvider | Exception, redact: Callable[[str], str] = str
+    home: Home, made: MemoryProvider | BaseException, redact: Callable[[str], str] = str
 ) -> ExternalMemory:
     def make() -> MemoryProvider:
-        if isinstance(made, Exception):
+        if isinstance(made, BaseException):
             raise made
         return made
 
@@ -304,8 +304,8 @@ async def test_orders_in_what_a_service_says_stay_out_of_the_prompt(home: Home) 
     assert "Likes tea." in text and "Works at night." in text and "gnore all" not in text
 
 
-@pytest.mark.parametrize("error", [ConfigError("not set up"), RuntimeError("boom")])
-async def test_a_provider_that_cannot_be_made_costs_a_warning(home: Home, error: Exception) -> None:
+@pytest.mark.parametrize("error", [ConfigError("not set up"), RuntimeError("boom"), SystemExit("3")])
+async def test_a_provider_that_cannot_be_made_costs_a_warning(home: Home, error: BaseException) -> None:
     service = external(home, error)
     text, warnings = await service.profile("owner")
     assert text == "" and (str(error) in warnings[0])
