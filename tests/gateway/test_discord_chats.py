@@ -369,8 +369,12 @@ def test_garbage_from_the_gateway_does_not_end_it(gateway: VendorGateway, server
 def test_a_message_that_cannot_be_read_is_skipped(gateway: VendorGateway, server: DiscordServer) -> None:
     gateway.start()
     server.say("\u202e\x00 <@999999999999999999999> <@&1> <#2> ||||", channel=FREE)
+    notes = server.add_file("half \ud800.txt", b"x", "text/plain")
+    server.say("token-0 half \ud83d of a smile", channel=FREE, attachments=[notes])
     server.say("token-1", channel=FREE)
+    server.wait_for_text("token-0 half ? of a smile", channel=FREE)
     server.wait_for_text("token-1", channel=FREE)
+    assert server.identifies == 1
 
 
 def test_silence_of_the_gateway_is_noticed(gateway: VendorGateway, server: DiscordServer) -> None:

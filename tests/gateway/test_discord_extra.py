@@ -52,6 +52,18 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(gateway: VendorGatewa
         gateway.end()
 
 
+@pytest.mark.parametrize("platform", ["discord", "slack"])
+def test_settings_that_cannot_be_used_are_named(home: Home, platform: str) -> None:
+    pytest.importorskip(LIBRARIES[platform][0])
+    gateway = make_gateway(home, platform, "xoxb-1", {"history_messages": 5000, "app_token": "xapp-1"})
+    try:
+        gateway.start()
+        assert gateway.state()["state"] == "failed"
+        assert "history_messages" in gateway.state()["error_message"]
+    finally:
+        gateway.end()
+
+
 @pytest.mark.parametrize("gateway", ["discord", "slack"], indirect=True)
 def test_under_nixos_the_option_is_named(gateway: VendorGateway) -> None:
     gateway.env["HERMES_MANAGED"] = "true"

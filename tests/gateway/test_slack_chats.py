@@ -330,6 +330,8 @@ def test_garbage_on_the_socket_is_skipped(gateway: VendorGateway, server: SlackS
     gateway.start()
     for each in GARBAGE:
         server.frame(each)
+    server.say("token-0 half \ud83d of a smile")
+    server.wait_for_text("token-0 half ? of a smile")
     server.say("token-1")
     server.wait_for_text("token-1")
     server.wait_for(lambda: {"e1", "e2", "e3", "e4", "e5"} <= set(server.acknowledged))

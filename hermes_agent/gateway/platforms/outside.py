@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str | int):
+        return [part.strip() for part in str(value).split(",") if part.strip()]
+    return value
+
+
+Ids = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Ids in settings: a list, or a text with commas."""
 
 
 def read_json(data: bytes) -> Any:
@@ -19,6 +29,11 @@ def read_json(data: bytes) -> Any:
     if b"\\u" in data:
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return value
+
+
+def whole(text: str) -> str:
+    """Halves of surrogate pairs become `?`, for texts that a library has parsed."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def complaints(error: ValidationError) -> str:

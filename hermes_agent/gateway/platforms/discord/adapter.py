@@ -40,17 +40,17 @@ from hermes_agent.gateway.platforms.discord.rest import (
     code_of,
     failures_mapped,
 )
-from hermes_agent.gateway.platforms.discord.settings import API_BASE, DiscordSettings
+from hermes_agent.gateway.platforms.discord.settings import API_BASE, DiscordSettings, discord_settings
 from hermes_agent.gateway.platforms.discord.threads import Threads
-from hermes_agent.gateway.platforms.downloads import download, proxy_for
+from hermes_agent.gateway.platforms.downloads import download
 from hermes_agent.gateway.platforms.table import Variable
 
 _LOG = logging.getLogger(__name__)
 
 TOKEN = "DISCORD_BOT_TOKEN"  # noqa: S105 - the variable's name
 _BURST = 5
-_LOGIN_SECONDS = 30.0
-_READY_SECONDS = 60.0
+_LOGIN_SECONDS = 20.0
+_READY_SECONDS = 30.0
 _SAVE_SECONDS = 2.0
 
 
@@ -63,7 +63,7 @@ def make_adapter(settings: PlatformSettings, variable: Variable) -> DiscordAdapt
             key="platforms.discord.token",
             remedy=f"Make one at {PORTAL} and put it into .env as {TOKEN}=…",
         )
-    return DiscordAdapter(_settings(settings.extra, variable), token.removeprefix("Bot ").strip())
+    return DiscordAdapter(discord_settings(settings, variable), token.removeprefix("Bot ").strip())
 
 
 class DiscordAdapter(BaseAdapter):
@@ -395,21 +395,3 @@ def _make_client(on_event: Any, proxy: str) -> BotClient:
     )
     client.on_event = on_event
     return client
-
-
-def _settings(extra: Mapping[str, Any], variable: Variable) -> DiscordSettings:
-    """The section, under the variables that people know."""
-    merged = dict(extra)
-    for name, key in (
-        ("DISCORD_REQUIRE_MENTION", "require_mention"),
-        ("DISCORD_AUTO_THREAD", "auto_thread"),
-    ):
-        if (value := variable(name)) is not None and key not in merged:
-            merged[key] = value
-    channels = variable("DISCORD_FREE_RESPONSE_CHANNELS")
-    if channels is not None and "free_response_channels" not in merged:
-        merged["free_response_channels"] = [part.strip() for part in channels.split(",") if part.strip()]
-    settings = DiscordSettings.model_validate(merged)
-    named = settings.proxy or variable("DISCORD_PROXY")
-    proxy = proxy_for(settings.api_base, named, variable("HTTPS_PROXY"), variable("https_proxy"))
-    return settings.model_copy(update={"proxy": proxy})

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import discord
 
+from hermes_agent.gateway.platforms.outside import whole
+
 _LOG = logging.getLogger(__name__)
 
 _MAX_CHANNELS = 200
@@ -79,7 +81,7 @@ class ChannelHistory:
             return ""
         text = " ".join(self._text_of(message).split())[:_LINE_LENGTH]
         files = f" [{len(message.attachments)} file(s)]" if message.attachments else ""
-        return f"{message.author.display_name}: {text}{files}" if text or files else ""
+        return f"{whole(message.author.display_name)}: {text}{files}" if text or files else ""
 
     def _channel(self, channel_id: int) -> _Channel:
         found = self._channels.get(channel_id)

@@ -15,6 +15,7 @@ from hermes_agent.core.platform import ButtonPress, InboundMessage, Person, Pres
 from hermes_agent.gateway.platforms.discord.commands import command_text
 from hermes_agent.gateway.platforms.discord.formatting import MAX_TEXT
 from hermes_agent.gateway.platforms.discord.rest import Rest
+from hermes_agent.gateway.platforms.outside import whole
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Interactions:
     async def _command(self, interaction: discord.Interaction[Any]) -> None:
         """Answered when it is stored: otherwise the person sees that it failed."""
         chat_id, thread_id = _place(interaction)
-        text = command_text(_data(interaction))
+        text = whole(command_text(_data(interaction)))
         user = interaction.user
         message = InboundMessage(
             platform=self._name,

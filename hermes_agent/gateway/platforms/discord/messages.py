@@ -10,6 +10,7 @@ import discord
 
 from hermes_agent.core.platform import Attachment, AttachmentKind, InboundMessage, Person
 from hermes_agent.gateway.platforms.discord.settings import DiscordSettings
+from hermes_agent.gateway.platforms.outside import whole
 
 NAME = "discord"
 _MENTION = re.compile(r"<(?:@[!&]?|#)(\d+)>")
@@ -121,11 +122,11 @@ class Reader:
             platform=NAME,
             chat_id=str(place.chat_id),
             message_id=str(message.id),
-            sender=Person(str(message.author.id), message.author.display_name),
+            sender=Person(str(message.author.id), whole(message.author.display_name)),
             text=self.text(message),
             chat_type="dm" if place.is_direct else "channel",
             thread_id=str(thread_id or ""),
-            chat_name=place.name or message.author.display_name,
+            chat_name=whole(place.name or message.author.display_name),
             is_addressed=is_addressed,
             reply_to_id=str(reference.message_id or "") if reference is not None else "",
             reply_to_text=(self.text(quoted)[:_QUOTE_LENGTH] if isinstance(quoted, discord.Message) else ""),
@@ -143,7 +144,7 @@ class Reader:
         names |= {each.id: f"#{each.name}" for each in message.channel_mentions}
         names |= dict.fromkeys([self.bot_id, *self._own_roles(message)], "")
         text = "\n".join(part for part in parts if part)
-        return _MENTION.sub(lambda found: names.get(int(found[1]), found[0]), text).strip()
+        return whole(_MENTION.sub(lambda found: names.get(int(found[1]), found[0]), text)).strip()
 
     def _is_mentioned(self, message: discord.Message) -> bool:
         if any(each.id == self.bot_id for each in message.mentions) or self._own_roles(message):
@@ -183,4 +184,4 @@ def _attachment(file: discord.Attachment, message: discord.Message) -> Attachmen
         kind = head  # type: ignore[assignment]
     # Addresses of files expire after a day; with the ids a fresh one can be had.
     reference = json.dumps([file.url, message.channel.id, message.id, file.id])
-    return Attachment(kind, reference, file.filename, media_type, file.size)
+    return Attachment(kind, reference, whole(file.filename), media_type, file.size)

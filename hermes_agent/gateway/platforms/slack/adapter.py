@@ -27,7 +27,7 @@ from hermes_agent.core.platform import (
     Receiver,
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
-from hermes_agent.gateway.platforms.downloads import download, proxy_for
+from hermes_agent.gateway.platforms.downloads import download
 from hermes_agent.gateway.platforms.slack.blocks import body, translated
 from hermes_agent.gateway.platforms.slack.formatting import MAX_TEXT, measure
 from hermes_agent.gateway.platforms.slack.history import History
@@ -41,7 +41,7 @@ from hermes_agent.gateway.platforms.slack.messages import (
     read_reference,
 )
 from hermes_agent.gateway.platforms.slack.people import People, mentioned
-from hermes_agent.gateway.platforms.slack.settings import API_BASE, SlackSettings
+from hermes_agent.gateway.platforms.slack.settings import API_BASE, SlackSettings, slack_settings
 from hermes_agent.gateway.platforms.slack.socket_mode import SocketMode
 from hermes_agent.gateway.platforms.slack.web import (
     APP_TOKEN,
@@ -62,9 +62,9 @@ _LONG_TEXT = 5_000
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> SlackAdapter:
     """Build it. Raises `SettingError` if a token is missing, or stands in the other's place."""
-    own = _settings(settings.extra, variable)
+    own = slack_settings(settings, variable)
     bot_token = (settings.token or variable(BOT_TOKEN) or "").strip()
-    app_token = (own.app_token or variable(APP_TOKEN) or "").strip()
+    app_token = own.app_token.strip()
     for token, name, key, prefix, place in (
         (bot_token, BOT_TOKEN, "platforms.slack.token", "xoxb-", "OAuth & Permissions, Bot User OAuth Token"),
         (
@@ -416,18 +416,3 @@ def _changed(event: Mapping[str, Any]) -> dict[str, Any] | None:
         "channel": event.get("channel"),
         "channel_type": event.get("channel_type"),
     }
-
-
-def _settings(extra: Mapping[str, Any], variable: Variable) -> SlackSettings:
-    """The section, under the variables that people know."""
-    merged = dict(extra)
-    required = variable("SLACK_REQUIRE_MENTION")
-    if required is not None and "require_mention" not in merged:
-        merged["require_mention"] = required
-    channels = variable("SLACK_FREE_RESPONSE_CHANNELS")
-    if channels is not None and "free_response_channels" not in merged:
-        merged["free_response_channels"] = [part.strip() for part in channels.split(",") if part.strip()]
-    settings = SlackSettings.model_validate(merged)
-    named = settings.proxy or variable("SLACK_PROXY")
-    proxy = proxy_for(settings.api_base, named, variable("HTTPS_PROXY"), variable("https_proxy"))
-    return settings.model_copy(update={"proxy": proxy})

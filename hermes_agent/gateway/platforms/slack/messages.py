@@ -11,6 +11,7 @@ from typing import Any
 from hermes_agent.agent.commands import find
 from hermes_agent.core.errors import UsageError
 from hermes_agent.core.platform import Attachment, AttachmentKind, ChatType, InboundMessage, Person
+from hermes_agent.gateway.platforms.outside import whole
 from hermes_agent.gateway.platforms.slack.formatting import from_slack
 from hermes_agent.gateway.platforms.slack.people import mentioned
 from hermes_agent.gateway.platforms.slack.settings import SlackSettings
@@ -99,7 +100,7 @@ class Reader:
         """What it says, without the mention of the bot."""
         names = {self.user_id: ""}
         text = from_slack(
-            str(event.get("text") or ""),
+            whole(str(event.get("text") or "")),
             lambda user: names.get(user, f"@{self.name_of(user)}"),
         )
         return as_command(text)
@@ -172,7 +173,7 @@ def _attachment(file: Mapping[str, Any]) -> Attachment:
     return Attachment(
         kind,
         json.dumps([file["id"], file_address(file)]),
-        str(file.get("name") or file.get("title") or ""),
+        whole(str(file.get("name") or file.get("title") or "")),
         media_type,
         int(file.get("size") or 0),
     )

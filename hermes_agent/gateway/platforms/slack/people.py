@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from hermes_agent.core.errors import DeliveryError
+from hermes_agent.gateway.platforms.outside import whole
 from hermes_agent.gateway.platforms.slack.web import SlackRefusedError, Web
 
 _MAX_NAMES = 1000
@@ -47,7 +48,7 @@ class People:
             return
         profile = user.get("profile") or {}
         name = profile.get("display_name") or user.get("real_name") or user.get("name") or user_id
-        self._names[user_id] = str(name)
+        self._names[user_id] = whole(str(name))
         if len(self._names) > _MAX_NAMES:
             self._names.popitem(last=False)
 

@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 import aiohttp
 
 from hermes_agent.core.errors import AuthFailedError, DeliveryError, NotReadyError, StoreError
+from hermes_agent.gateway.platforms.outside import read_json
 from hermes_agent.gateway.platforms.slack.web import APP_TOKEN, APPS, Web, start_error
 
 _LOG = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 30.0
+_CONNECT_SECONDS = 15.0
 _DRAIN_SECONDS = 30.0
 _MAX_FAILURES = 5
 _LONGEST_PAUSE_SECONDS = 20.0
@@ -174,9 +175,9 @@ class SocketMode:
 
     def _take(self, socket: aiohttp.ClientWebSocketResponse, text: str, *, is_last: bool) -> None:
         try:
-            envelope = json.loads(text)
+            envelope = read_json(text.encode())
             kind = envelope.get("type")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             _LOG.warning("slack: an unreadable frame of %d characters is skipped", len(text))
             return
         if kind == "disconnect" and not is_last:

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 APPS = "https://api.slack.com/apps"
 BOT_TOKEN, APP_TOKEN = "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"
-_REQUEST_SECONDS = 30.0
+_REQUEST_SECONDS = 20.0
 _UPLOAD_SECONDS = 300.0
 _RETRY_SECONDS = 30.0
 REFUSED = frozenset(
