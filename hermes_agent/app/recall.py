@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hermes_agent.app.asking import ask
+from hermes_agent.core.errors import ProviderSetupError
 from hermes_agent.core.messages import AssistantMessage, Message, ToolMessage
 from hermes_agent.core.model import Spend
 from hermes_agent.core.recall import Recollection, may_read, nobody_pays
@@ -56,6 +57,11 @@ class StoredSessionSummaries:
             return None
         chosen = found[:MAX_SESSIONS]
         model = self._app.auxiliary_model("session_search")
+        if model.info.is_demo:
+            raise ProviderSetupError(
+                "The demo model cannot read conversations",
+                remedy="Connect a model (hermes setup), or search without a summary.",
+            )
         room = min(int(model.info.context_window * WINDOW_SHARE) * CHARS_PER_TOKEN, MAX_CHARS)
         excerpts = [await _excerpt(store, record, matches, room // len(chosen)) for record, matches in chosen]
         question = f"Looked for: {query}\n\n" + "\n\n".join(excerpts)

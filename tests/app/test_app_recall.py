@@ -139,3 +139,6 @@ def test_a_person_asks_for_a_summary(tmp_path: Path, model_server: Start) -> Non
     assert facts["text"] == "Atlas." and facts["sessions"][0]["source"] == "cli"
     assert cli.run("sessions", "search", "--summarize", "zebra").stdout == "Nothing found.\n"
     assert cli.run("sessions", "search", "--summarize", "--source", "cli", "x").returncode == 2
+    cli.write("config.yaml", "model: {provider: demo}\n")
+    refused = cli.run("sessions", "search", "--summarize", "called")
+    assert refused.returncode == 4 and "demo model cannot" in refused.stderr
