@@ -57,6 +57,8 @@ class Housekeeping:
     async def run(self, started: Callable[[], None]) -> None:
         """Look now and then until cancelled."""
         started()
+        if (service := self._app().learning.external) is not None:
+            service.wake()  # what an earlier process could not send any more
         while True:
             await asyncio.sleep(self._check_seconds)
             async with self._work:

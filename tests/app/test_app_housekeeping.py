@@ -15,7 +15,9 @@ from hermes_agent.app.container import App
 from hermes_agent.app.housekeeping import Housekeeping, prune_sessions
 from hermes_agent.config.loader import load
 from hermes_agent.config.paths import Home
+from hermes_agent.core.memory import Exchange
 from hermes_agent.core.messages import UserMessage
+from hermes_agent.memory.exchanges import Exchanges
 from hermes_agent.store.locks import SessionLock
 
 DAY = 86_400.0
@@ -123,3 +125,30 @@ async def test_a_round_that_fails_ends_nothing(app: App, home: Home) -> None:
     assert not task.done() and not care.health().facts
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_an_earlier_process_could_not_send_is_sent(home: Home) -> None:
+    heard = home.root / "heard.txt"
+    plugin = home.plugins / "notes"
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.yaml").write_text("name: notes\n")
+    (plugin / "__init__.py").write_text(
+        "class Notes:\n"
+        "    def __init__(self, setup): pass\n"
+        "    async def observe(self, exchange):\n"
+        f"        open({str(heard)!r}, 'w').write(exchange.said)\n"
+        "    async def profile(self, principal): return ''\n"
+        "    async def aclose(self): pass\n"
+        "def register(context): context.register_memory_provider(Notes)\n"
+    )
+    home.config_file.write_text("memory: {provider: notes}\nplugins: {enabled: [notes]}\n")
+    Exchanges(home, "notes").put(Exchange("x1", "s1", "owner", "left behind", "ok", 1e9))
+    app = App.load(home=home)
+    task = asyncio.create_task(Housekeeping(lambda: app, lambda: 0).run(lambda: None))
+    await asyncio.sleep(0)  # it has begun
+    assert app.learning.external is not None
+    assert await app.learning.external.settle(20)
+    assert heard.read_text() == "left behind"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await app.aclose()
