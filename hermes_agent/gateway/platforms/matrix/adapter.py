@@ -285,6 +285,7 @@ class MatrixAdapter(BaseAdapter):
             said = read_event(event)
             if said is not None:
                 await self._hand_over(room.room_id, said)
+                await self._forget_notice(room.room_id)
                 last = str(event.get("event_id") or "")
         if last and self._account.settings.read_markers:
             self._soon(self._connection.mark_read(room.room_id, last))
@@ -397,6 +398,13 @@ class MatrixAdapter(BaseAdapter):
             transaction = f"hermes.{self._salt}.{reason}.{event.get('event_id')}"
             await self._connection.send(room_id, text_content(text, is_notice=True), transaction)
             self._notices[room_id] = reason
+            await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
+
+    async def _forget_notice(self, room_id: str) -> None:
+        """It can be read again: the next trouble is told anew."""
+        assert self.receiver is not None
+        if self._notices.get(room_id) == "key":
+            del self._notices[room_id]
             await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
 
     def _soon(self, call: Coroutine[Any, Any, None]) -> None:

@@ -121,6 +121,7 @@ class MatrixConnection:
         self._directory = directory
         self._client: Any = None
         self._people: dict[str, frozenset[str]] = {}
+        self._key_trouble: str | None = ""
         self.reads_encrypted = account.settings.encryption and ENCRYPTION_ENABLED
 
     @property
@@ -284,6 +285,11 @@ class MatrixConnection:
             MatrixUnreachableError: No answer.
             MatrixRefusedError: It was not taken.
         """
+        if self.reads_encrypted and self._client is not None and room_id not in self._client.rooms:
+            # Whether to encrypt is known with the next sync, if we are in that room at all.
+            if room_id not in (await self._call("joined_rooms")).rooms:
+                raise MatrixRefusedError(f"We are not in the room {room_id}", code="M_FORBIDDEN", status=403)
+            raise MatrixRefusedError(f"The room {room_id} is too new", retry_after_seconds=1.0)
         response = await self._call(
             "room_send",
             room_id,
@@ -453,7 +459,9 @@ class MatrixConnection:
         except MatrixRefusedError as error:
             if error.is_signed_out:
                 raise
-            _LOG.warning("matrix: keys of encrypted rooms: %s", error)
+            if self._key_trouble != error.why:  # it would be the same with each sync
+                self._key_trouble = error.why
+                _LOG.warning("matrix: keys of encrypted rooms: %s %s", error, error.why or "")
 
     def _inviter(self, events: list[Any]) -> str:
         for event in events:
