@@ -133,10 +133,11 @@ async def test_what_an_earlier_process_could_not_send_is_sent(home: Home) -> Non
     plugin.mkdir(parents=True)
     (plugin / "plugin.yaml").write_text("name: notes\n")
     (plugin / "__init__.py").write_text(
+        "from pathlib import Path\n"
         "class Notes:\n"
         "    def __init__(self, setup): pass\n"
         "    async def observe(self, exchange):\n"
-        f"        open({str(heard)!r}, 'w').write(exchange.said)\n"
+        f"        Path({str(heard)!r}).write_text(exchange.said)\n"
         "    async def profile(self, principal): return ''\n"
         "    async def aclose(self): pass\n"
         "def register(context): context.register_memory_provider(Notes)\n"
