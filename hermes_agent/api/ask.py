@@ -16,6 +16,7 @@ class Ask:
     Attributes:
         message: The input.
         history: What was said before, if the client keeps it.
+        history_tokens: Estimate for it; 0 if nobody has made one.
         instructions: System messages of the client, layered over the agent's own prompt.
         model: The name the client used; only echoed.
         session_id: Goes on with this conversation.
@@ -28,6 +29,7 @@ class Ask:
 
     message: UserMessage
     history: Sequence[Message] = ()
+    history_tokens: int = 0
     instructions: str = ""
     model: str = ""
     is_streamed: bool = False

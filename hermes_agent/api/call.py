@@ -120,16 +120,7 @@ class Call:
         Raises:
             ApiError: 400, it is none; 413, it is too long.
         """
-        raw = await self.read()
-        try:
-            value = json.loads(raw, parse_constant=_no_constant)
-        except RecursionError:
-            raise bad_request("The body is nested too deeply", code="invalid_json") from None
-        except ValueError as error:
-            raise bad_request(f"The body is not valid JSON: {error}", code="invalid_json") from None
-        if not isinstance(value, dict):
-            raise bad_request("The body must be a JSON object", code="invalid_json")
-        return value
+        return parse_object(await self.read())
 
     def _too_large(self) -> ApiError:
         return ApiError(
@@ -228,6 +219,19 @@ class Call:
         )
 
 
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A body as a JSON object. Raises `ApiError`."""
+    try:
+        value = json.loads(raw, parse_constant=no_constant)
+    except RecursionError:
+        raise bad_request("The body is nested too deeply", code="invalid_json") from None
+    except ValueError as error:
+        raise bad_request(f"The body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise bad_request("The body must be a JSON object", code="invalid_json")
+    return value
+
+
 class _Pulse:
     """Counts frames, so that comments are sent only while there are none."""
 
@@ -235,5 +239,6 @@ class _Pulse:
         self.beats = 0
 
 
-def _no_constant(name: str) -> Any:
+def no_constant(name: str) -> Any:
+    """`NaN` and `Infinity` are no JSON."""
     raise ValueError(f"{name} is not JSON")

@@ -7,10 +7,11 @@ from typing import Any
 
 from hermes_agent.api.active import ActiveRun
 from hermes_agent.api.answer import chat_usage
-from hermes_agent.api.call import Call
+from hermes_agent.api.call import Call, no_constant, parse_object
 from hermes_agent.api.chat_request import ChatRequest, read_chat_request
 from hermes_agent.api.conduct import Conductor
 from hermes_agent.api.content import MessageCache
+from hermes_agent.api.conversation_reader import Body, ConversationReader
 from hermes_agent.api.errors import ApiError
 from hermes_agent.api.frames import ChatFrames
 from hermes_agent.api.idempotency import Idempotency
@@ -31,11 +32,15 @@ class ChatCompletions:
         self._idempotency = idempotency
         self._model_name = model_name
         self._cache = MessageCache()
+        self._reader = ConversationReader(parse_object, no_constant, self._cache)
 
     async def create(self, call: Call) -> None:
         """Make a completion, whole or as a stream."""
-        body = await call.read_json()
-        request = read_chat_request(body, call.headers, self._cache)
+        raw = await call.read()
+        # To recognise a request that is sent again, all of it counts.
+        read = Body(parse_object(raw)) if "idempotency-key" in call.headers else self._reader.read(raw)
+        body = read.fields
+        request = read_chat_request(body, call.headers, self._cache, read.conversation)
         if request.ask.ignored:
             call.set_header("X-Hermes-Ignored", ", ".join(request.ask.ignored))
         key = self._idempotency.key(call, body)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hermes_agent.agent.tokens import estimate
 from hermes_agent.api.ask import Ask
 from hermes_agent.api.content import MessageCache, read_messages
+from hermes_agent.api.conversation_reader import Conversation
 from hermes_agent.api.errors import bad_request
 from hermes_agent.api.fields import effort_field, event_kinds, flag_field, map_field, text_field
 from hermes_agent.api.side_requests import is_side_request
@@ -34,16 +36,24 @@ class ChatRequest:
 
 
 def read_chat_request(
-    body: Mapping[str, Any], headers: Mapping[str, str], cache: MessageCache
+    body: Mapping[str, Any],
+    headers: Mapping[str, str],
+    cache: MessageCache,
+    conversation: Conversation | None = None,
 ) -> ChatRequest:
-    """Check and read a body.
+    """Check and read a body; its conversation may have been read already.
 
     Raises:
         ApiError: 400, something is missing or wrong.
     """
     if "messages" not in body:
         raise bad_request("messages is missing", "messages")
-    messages, instructions = read_messages(body["messages"], "messages", cache)
+    history_tokens = 0
+    if conversation is not None:
+        messages, instructions = conversation.messages, conversation.instructions
+        history_tokens = conversation.tokens - estimate(messages[-1:])
+    else:
+        messages, instructions = read_messages(body["messages"], "messages", cache)
     if not messages:
         raise bad_request("messages needs a message of role user", "messages")
     last = messages[-1]
@@ -65,6 +75,7 @@ def read_chat_request(
     ask = Ask(
         message=last,
         history=history,
+        history_tokens=history_tokens,
         instructions="\n\n".join(
             filter(None, [system, format_instructions(map_field(body, "response_format"))])
         ),

@@ -63,22 +63,35 @@ def read_messages(value: Any, param: str, cache: MessageCache) -> tuple[list[Mes
     instructions: list[str] = []
     names: dict[str, str] = {}
     for index, item in enumerate(value):
-        if not isinstance(item, dict):
-            raise bad_request(f"{param}[{index}] must be an object", f"{param}[{index}]")
-        role, content = item.get("role"), item.get("content")
-        if type(content) is str:
-            if role == "user":
-                messages.append(cache.get(content, is_user=True))
-                continue
-            if role == "assistant" and "tool_calls" not in item:
-                messages.append(cache.get(content, is_user=False))
-                continue
-        read = _read_message(item, f"{param}[{index}]", names)
+        read = read_message(item, f"{param}[{index}]", names, cache)
         if isinstance(read, str):
             instructions.append(read)
         else:
             messages.append(read)
     return messages, instructions
+
+
+def read_message(item: Any, where: str, names: dict[str, str], cache: MessageCache) -> Message | str:
+    """One message, or the text of a system message.
+
+    Args:
+        item: As the client sent it.
+        where: Its place, for errors.
+        names: Tool calls so far, id to tool; those of this message are added.
+        cache: Gives equal messages as one object.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    if not isinstance(item, dict):
+        raise bad_request(f"{where} must be an object", where)
+    role, content = item.get("role"), item.get("content")
+    if type(content) is str:
+        if role == "user":
+            return cache.get(content, is_user=True)
+        if role == "assistant" and "tool_calls" not in item:
+            return cache.get(content, is_user=False)
+    return _read_message(item, where, names)
 
 
 def _read_message(item: dict[str, Any], where: str, names: dict[str, str]) -> Message | str:

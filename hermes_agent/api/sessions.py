@@ -16,6 +16,7 @@ from typing import Final
 
 from hermes_agent.agent.service import AgentService, SessionOptions
 from hermes_agent.agent.session import Session
+from hermes_agent.agent.tokens import estimate_text
 from hermes_agent.api.ask import Ask
 from hermes_agent.api.errors import ApiError, not_found
 from hermes_agent.api.ports import ApiPorts
@@ -91,18 +92,22 @@ class Sessions:
         if ask.is_stored:
             return await self._create(ask, owner, ask.history)
         service = await self._ports.service()
-        return await service.create(
+        prompt = await self._layered(service, ask.instructions)
+        session = await service.create(
             SessionOptions(
                 source=SOURCE,
                 is_stored=False,
                 session_id=new_id("api-", 16),
                 history=ask.history,
-                system_prompt=await self._layered(service, ask.instructions),
+                system_prompt=prompt,
                 cache_key=_cache_key(ask, owner),
                 user_id=owner,
                 reasoning_effort=ask.reasoning_effort,
             )
         )
+        if ask.history_tokens:
+            session.count_context(ask.history_tokens + estimate_text(prompt) + session.fixed_tokens)
+        return session
 
     async def _take_plain(self, ask: Ask) -> Session:
         service = await self._ports.service()
