@@ -65,7 +65,7 @@ class Journal:
         """
         records = [*self.read(), record][-MAX_RECORDS:]
         lines = (json.dumps(asdict(each), ensure_ascii=False) for each in records)
-        replace_atomically(self.path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+        replace_atomically(self.path, ("\n".join(lines) + "\n").encode("utf-8", "replace"), mode=0o600)
 
 
 def next_id(records: Sequence[Record]) -> int:

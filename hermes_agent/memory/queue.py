@@ -56,7 +56,9 @@ class Queue:
         ensure_directory(self._folder)
         data = {"id": item.id, "asked_at": item.asked_at, "change": asdict(change)}
         replace_atomically(
-            self._path(item.id), json.dumps(data, ensure_ascii=False, indent=1).encode(), mode=0o600
+            self._path(item.id),
+            json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8", "replace"),
+            mode=0o600,
         )
         return item
 

@@ -65,7 +65,7 @@ class Records:
             },
         }
         text = json.dumps(data, ensure_ascii=False, indent=1)
-        replace_atomically(self._folder / f"{record.id}.json", text.encode(), mode=0o600)
+        replace_atomically(self._folder / f"{record.id}.json", text.encode("utf-8", "replace"), mode=0o600)
 
     def drop(self, identifier: str) -> None:
         """Forget one."""

@@ -255,6 +255,15 @@ def test_changes_wait_for_approval_if_that_is_wanted(home: Home) -> None:
     assert file(home).read_text() == "Likes tea.\n" and store.queue.list() == []
 
 
+def test_half_a_surrogate_pair_is_no_obstacle(home: Home) -> None:
+    waiting = memory(home, write_approval=True).change_now(MemoryChange("add", "memory", "odd \ud800 text"))
+    assert waiting.is_pending
+    (item,) = memory(home).queue.list()
+    memory(home).change_now(item.change, is_approved=True)
+    memory(home).change_now(MemoryChange("add", "memory", "more \udfff text"))
+    assert file(home).read_text() == "odd ? text\n§\nmore ? text\n"
+
+
 def test_everybody_has_a_memory_of_their_own(home: Home) -> None:
     store = memory(home)
     add(store, "owner's")

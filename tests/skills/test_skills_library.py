@@ -216,6 +216,14 @@ def create(name: str = "deploy", body: str = "1. Push.") -> SkillChange:
     return SkillChange("create", name, text(name, body=body))
 
 
+def test_half_a_surrogate_pair_in_a_proposal_is_no_obstacle(home: Home) -> None:
+    content = "---\nname: odd\ndescription: Odd.\n---\nText \ud800.\n"
+    shelf = library(home)
+    assert shelf.change(SkillChange("create", "odd", content=content)).is_pending
+    shelf.approve("odd")
+    assert "Text ?." in (home.skills / "odd" / "SKILL.md").read_text()
+
+
 def test_the_agent_proposes_and_the_person_decides(home: Home) -> None:
     shelf = library(home)
     outcome = shelf.change(create())
