@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import SettingError
-from hermes_agent.gateway.platforms.matrix.events import read_event, without_mention
+from hermes_agent.gateway.platforms.matrix.events import (
+    happened_at,
+    read_event,
+    since_invitation,
+    without_mention,
+)
 from hermes_agent.gateway.platforms.matrix.formatting import edit_content, relation, text_content
 from hermes_agent.gateway.platforms.matrix.settings import make_account
 
@@ -71,6 +76,46 @@ def test_any_event_is_read_or_left_out(content: Any) -> None:
     if said is not None:
         assert isinstance(said.text, str)
         assert isinstance(said.event_id, str)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "type": st.sampled_from(["m.room.member", "m.room.message"]) | JSON,
+                "state_key": st.just("@me:x") | JSON,
+                "content": VALUES | JSON | st.just({"membership": "join"}),
+                "unsigned": VALUES | JSON,
+                "sender": JSON,
+                "event_id": JSON,
+                "origin_server_ts": JSON | st.floats(),
+            }
+        )
+    )
+)
+def test_any_room_is_read(events: list[dict[str, Any]]) -> None:
+    for each in since_invitation(events, "@me:x"):
+        read_event(each)
+        happened_at(each)
+
+
+def test_of_a_new_room_what_was_said_since_the_invitation_counts() -> None:
+    def member(who: str, now: str, before: str = "") -> dict[str, Any]:
+        unsigned = {"prev_content": {"membership": before}} if before else {}
+        return {
+            "type": "m.room.member",
+            "state_key": who,
+            "content": {"membership": now},
+            "unsigned": unsigned,
+        }
+
+    old, new = text("old"), text("new")
+    invited = [old, member("@me:x", "invite"), new, member("@me:x", "join", "invite"), new]
+    assert [each for each in since_invitation(invited, "@me:x") if each is old or each is new] == [new, new]
+    public = [old, member("@me:x", "join"), new]
+    assert since_invitation(public, "@me:x") == [new]
+    renamed = [old, member("@me:x", "join", "join"), new, member("@you:x", "invite")]
+    assert since_invitation(renamed, "@me:x") == renamed
 
 
 def test_a_text_is_read() -> None:

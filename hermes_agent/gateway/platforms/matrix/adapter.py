@@ -40,7 +40,14 @@ from hermes_agent.core.platform import (
     Receiver,
 )
 from hermes_agent.gateway.platforms.base import BaseAdapter
-from hermes_agent.gateway.platforms.matrix.events import Json, Said, read_event, without_mention
+from hermes_agent.gateway.platforms.matrix.events import (
+    Json,
+    Said,
+    happened_at,
+    read_anyhow,
+    since_invitation,
+    without_mention,
+)
 from hermes_agent.gateway.platforms.matrix.formatting import (
     Content,
     edit_content,
@@ -266,7 +273,7 @@ class MatrixAdapter(BaseAdapter):
         await self.receiver.save_cursor(NAME, stored)
 
     async def _take_room(self, room: RoomNews, since: float) -> None:
-        events: Sequence[Json] = [event for event in room.events if _at(event) >= since]
+        events: Sequence[Json] = [event for event in room.events if happened_at(event) >= since]
         if room.gap_from and self._cursor:
             try:
                 events = [*await self._connection.older(room.room_id, room.gap_from, self._cursor), *events]
@@ -274,7 +281,7 @@ class MatrixAdapter(BaseAdapter):
                 if error.is_signed_out or error.retry_after_seconds:
                     raise
                 _LOG.warning("matrix: what was said in %s meanwhile cannot be read: %s", room.room_id, error)
-        events = _since_invitation(events, self._connection.user_id)
+        events = since_invitation(events, self._connection.user_id)
         last = ""
         for event in events:
             if event.get("sender") == self._connection.user_id:
@@ -282,7 +289,7 @@ class MatrixAdapter(BaseAdapter):
             if event.get("type") == "m.room.encrypted":
                 await self._tell_unreadable(room.room_id, event)
                 continue
-            said = read_event(event)
+            said = read_anyhow(event)
             if said is not None:
                 await self._hand_over(room.room_id, said)
                 await self._forget_notice(room.room_id)
@@ -519,31 +526,12 @@ async def _load_salt(receiver: Receiver) -> str:
     return found
 
 
-def _since_invitation(events: Sequence[Json], user_id: str) -> Sequence[Json]:
-    """In a room that we have just joined: what was said since we were invited, not its history."""
-    begin = 0
-    for index, event in enumerate(events):
-        if event.get("type") != "m.room.member" or event.get("state_key") != user_id:
-            continue
-        membership = event.get("content", {}).get("membership")
-        before = event.get("unsigned", {}).get("prev_content", {}).get("membership", "")
-        if membership == "invite" or (membership == "join" and before not in ("join", "invite")):
-            begin = index + 1
-    return events[begin:]
-
-
 def _mapping(text: str) -> dict[str, str]:
     try:
         found = json.loads(text) if text else {}
     except ValueError:
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _at(event: Json) -> float:
-    """Unix time of an event, by the server's clock."""
-    at = event.get("origin_server_ts")
-    return at / 1000 if isinstance(at, int | float) else 0.0
 
 
 def _number(text: str) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from hermes_agent.core.platform import Attachment, AttachmentKind
+
+_LOG = logging.getLogger(__name__)
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -60,7 +63,7 @@ def read_event(event: Json) -> Said | None:
             return None
         related = _mapping(new.get("m.relates_to"))
         content = new
-    kind = content.get("msgtype")
+    kind = _word(content.get("msgtype"))
     attachment = _attachment(content) if kind in _FILES else None
     if kind not in _TEXTS and kind != "m.location" and attachment is None:
         return None
@@ -74,7 +77,7 @@ def read_event(event: Json) -> Said | None:
         event_id=event_id,
         sender=sender,
         text=text[:MAX_TEXT],
-        thread_id=str(related.get("event_id") or "") if is_thread else "",
+        thread_id=_word(related.get("event_id")) if is_thread else "",
         reply_to_id=str(in_reply_to) if is_real_reply else "",
         reply_to_text=quote if is_real_reply else "",
         is_edit=is_edit,
@@ -159,9 +162,40 @@ def _attachment(content: Json) -> Attachment | None:
     )
 
 
+def read_anyhow(event: Json) -> Said | None:
+    """As `read_event`; one that defeats it is left out: it must not stop those behind it."""
+    try:
+        return read_event(event)
+    except Exception:  # noqa: BLE001 - whatever it is, it would come back with each sync
+        _LOG.exception("an event cannot be read")
+        return None
+
+
+def since_invitation(events: Sequence[Json], user_id: str) -> Sequence[Json]:
+    """In a room that somebody has just joined: what was said since they were invited, not its history."""
+    begin = 0
+    for index, event in enumerate(events):
+        if event.get("type") != "m.room.member" or event.get("state_key") != user_id:
+            continue
+        now = _mapping(event.get("content")).get("membership")
+        before = _mapping(_mapping(event.get("unsigned")).get("prev_content")).get("membership")
+        if now == "invite" or (now == "join" and before not in ("join", "invite")):
+            begin = index + 1
+    return events[begin:]
+
+
+def happened_at(event: Json) -> float:
+    """Unix time of an event, by the server's clock; 0 if it does not tell."""
+    return _seconds(event.get("origin_server_ts"))
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _mapping(value: object) -> Json:
     return value if isinstance(value, Mapping) else {}
 
 
 def _seconds(value: object) -> float:
-    return value / 1000 if isinstance(value, int | float) else 0.0
+    return value / 1000 if isinstance(value, int | float) and abs(value) < 1e15 else 0.0
