@@ -361,7 +361,7 @@ class Session:
 
     def _remember_call_ids(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            if isinstance(message, AssistantMessage):
+            if isinstance(message, AssistantMessage) and message.tool_calls:
                 self.tool_call_ids.update(call.id for call in message.tool_calls)
 
     @property

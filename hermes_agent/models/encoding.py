@@ -10,7 +10,8 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_
+from itertools import compress, count
+from operator import is_, is_not
 from typing import Any, TypeAlias
 
 from hermes_agent.core.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
@@ -189,11 +190,8 @@ class _Session:
 
     def _go_back(self, messages: Sequence[Message]) -> None:
         """Forget what comes after the last answer that both conversations have."""
-        pairs = zip(self._seen, messages, strict=False)
-        common = next(
-            (index for index, (old, new) in enumerate(pairs) if old is not new),
-            min(len(self._seen), len(messages)),
-        )
+        differing = compress(count(), map(is_not, self._seen, messages))
+        common = next(differing, min(len(self._seen), len(messages)))
         while self._marks and self._marks[-1][0] > common:
             self._marks.pop()
         seen, groups = self._marks[-1] if self._marks else (0, 0)

@@ -33,6 +33,7 @@ STARTS = 7
 MESSAGES = 1_000
 CHATS = 2_000
 WARM_CHATS = 300
+WAVE = 50
 IDLE_SECONDS = 20
 STREAMS = 200
 
@@ -223,11 +224,15 @@ def _burst(server: LoopbackServer) -> Iterator[Figure]:
 
 def _chats(gateway: Gateway, server: LoopbackServer) -> Iterator[Figure]:
     def talk(begin: int, end: int) -> float:
-        for number in range(begin, end):
-            server.say(f"hello {number}", chat=f"chat{number}")
-        server.wait_for(lambda: len({shown.chat_id for shown in server.shown}) >= end, 600)
+        for first in range(begin, end, WAVE):
+            for number in range(first, first + WAVE):
+                server.say(f"hello {number}", chat=f"chat{number}")
+            server.wait_for(lambda wanted=first + WAVE: len(answered()) >= wanted, 120)
         gateway.wait_idle()
         return gateway.memory_mib
+
+    def answered() -> set[str]:
+        return {shown.chat_id for shown in server.shown}
 
     before = talk(0, WARM_CHATS)
     after = talk(WARM_CHATS, WARM_CHATS + CHATS)

@@ -43,8 +43,6 @@ from hermes_agent.gateway.platforms.table import Variable
 
 NAME = "loopback"
 _REQUEST_SECONDS = 20.0
-_LIMITS = httpx.Limits(max_connections=20)
-"""The client looks at each of its connections for every request: few of them are quicker than many."""
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> LoopbackAdapter:
@@ -89,7 +87,6 @@ class LoopbackAdapter(BaseAdapter):
             base_url=self._settings.url,
             headers=self._headers,
             timeout=_REQUEST_SECONDS,
-            limits=_LIMITS,
             trust_env=False,
         )
         try:
