@@ -157,7 +157,8 @@ class Compactor:
         try:
             shorter = await self._compact(messages, fixed_tokens, window, focus, spent, force=force)
         except CompactionFailed as failure:
-            self._rests_until = self._clock() + COOL_DOWN_SECONDS
+            if spent or not force:  # a person who asks too early costs nothing and puts nothing off
+                self._rests_until = self._clock() + COOL_DOWN_SECONDS
             raise CompactionFailed(str(failure), tuple(spent)) from failure
         return replace(shorter, spent=tuple(spent))
 

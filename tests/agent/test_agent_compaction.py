@@ -266,6 +266,9 @@ async def test_after_a_failure_it_rests_and_force_does_not_wait() -> None:
     assert not compactor.is_due(60_000, 100_000)
     now = COOL_DOWN_SECONDS + 1
     assert compactor.is_due(60_000, 100_000)
+    with pytest.raises(CompactionFailed, match="nothing old enough"):
+        await compactor.compact(conversation(1), fixed_tokens=0, window=8_000, force=True)
+    assert compactor.is_due(60_000, 100_000)
 
 
 async def test_the_user_sees_that_it_runs_and_how_it_ended(open_session, store: SqliteStore) -> None:
