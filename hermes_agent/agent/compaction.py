@@ -79,6 +79,10 @@ class CompactionFailed(Exception):  # noqa: N818 - a signal to the caller, shown
         self.spent = spent
 
 
+class _TooEarly(CompactionFailed):
+    """No model was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compacted:
     """A shorter history.
@@ -153,11 +157,11 @@ class Compactor:
             CompactionFailed: Nothing useful can be done; there is a rest before the next automatic try.
         """
         spent: list[tuple[Usage, ModelInfo]] = []
-        force = force or self._is_too_many(len(messages))
+        must = force or self._is_too_many(len(messages))
         try:
-            shorter = await self._compact(messages, fixed_tokens, window, focus, spent, force=force)
+            shorter = await self._compact(messages, fixed_tokens, window, focus, spent, force=must)
         except CompactionFailed as failure:
-            if spent or not force:  # a person who asks too early costs nothing and puts nothing off
+            if not (force and isinstance(failure, _TooEarly)):  # who asks too early puts nothing off
                 self._rests_until = self._clock() + COOL_DOWN_SECONDS
             raise CompactionFailed(str(failure), tuple(spent)) from failure
         return replace(shorter, spent=tuple(spent))
@@ -175,7 +179,7 @@ class Compactor:
         before = estimate(messages)
         start, end = self._middle(messages, window)
         if start >= end:
-            raise CompactionFailed("there is nothing old enough to condense")
+            raise _TooEarly("there is nothing old enough to condense")
         goal = max(int(self._settings.threshold * window * 0.6) - fixed, 0)
         demoted = [
             *messages[:start], *(_demote(message) for message in messages[start:end]), *messages[end:]
