@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 
@@ -43,5 +44,39 @@ def test_nothing_is_lost_answered_twice_or_out_of_order(home: Home) -> None:
             for chat in chats:
                 assert tokens(server.texts(chat)) == said[chat], gateway.output()[-3000:]
             assert gateway.stop() == 0
+        finally:
+            gateway.end()
+
+
+@pytest.mark.timeout(300)
+def test_cuts_of_the_connection_lose_nothing_and_keep_the_order(home: Home) -> None:
+    with DiscordServer() as server:
+        extra = {
+            "api_base": server.api_base,
+            "allowed_users": [str(ALICE)],
+            "free_response_channels": [str(FREE)],
+            "messages_per_second": 1000,
+        }
+        gateway = make_gateway(home, "discord", TOKEN, extra)
+        gateway.settings = QUEUEING
+        rng = random.Random(KILLS)
+        number = 0
+        try:
+            gateway.start()
+            for _ in range(3 * KILLS):
+                for _ in range(rng.randint(1, 4)):
+                    number += 1
+                    server.say(f"token-{number}", channel=FREE)
+                before = server.resumes + server.identifies
+                if rng.random() < 0.3:
+                    server.order({"op": 7, "d": None, "s": None, "t": None})
+                elif rng.random() < 0.3:
+                    server.close(1000)
+                else:
+                    server.cut()
+                server.wait_for(lambda before=before: server.resumes + server.identifies > before)
+            expected = list(range(1, number + 1))
+            server.wait_for(lambda: len(tokens(server.texts(FREE))) >= number, timeout=60)
+            assert tokens(server.texts(FREE)) == expected
         finally:
             gateway.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 
 import pytest
@@ -46,5 +47,34 @@ def test_nothing_is_lost_or_answered_twice_and_what_is_missing_is_called_unknown
                 assert answered == [token for token in said[chat] if token in answered]
                 assert set(said[chat]) - set(answered) <= missing
             assert gateway.stop() == 0
+        finally:
+            gateway.end()
+
+
+@pytest.mark.timeout(300)
+def test_cuts_of_the_connection_lose_nothing_and_keep_the_order(home: Home) -> None:
+    with SlackServer() as server:
+        server.messages[server.direct(ALICE)] = []
+        extra = {"api_base": server.api_base, "allowed_users": [ALICE], "messages_per_second": 1000}
+        gateway = make_gateway(home, "slack", BOT_TOKEN, extra)
+        gateway.settings, gateway.env = QUEUEING, {"SLACK_APP_TOKEN": APP_TOKEN}
+        rng = random.Random(KILLS)
+        number = 0
+        try:
+            gateway.start()
+            for _ in range(3 * KILLS):
+                for _ in range(rng.randint(1, 4)):
+                    number += 1
+                    server.say(f"token-{number}")
+                server.redelivers = rng.random() < 0.5
+                opened = server.opened
+                if rng.random() < 0.5:
+                    server.cut()
+                else:
+                    server.frame({"type": "disconnect", "reason": "warning"})
+                server.wait_for(lambda opened=opened: server.opened > opened)
+            expected = list(range(1, number + 1))
+            server.wait_for(lambda: len(tokens(server.texts(server.direct(ALICE)))) >= number, timeout=60)
+            assert tokens(server.texts(server.direct(ALICE))) == expected
         finally:
             gateway.end()

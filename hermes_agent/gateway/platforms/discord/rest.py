@@ -158,9 +158,8 @@ async def failures_mapped() -> AsyncIterator[None]:
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise DeliveryError("Discord cannot be reached", why=str(error)) from error
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # the request had left
-        raise DeliveryError(
-            "No answer from Discord", why=str(error) or type(error).__name__, is_unknown=True
-        ) from error
+        why = "it took too long" if isinstance(error, TimeoutError) else str(error)
+        raise DeliveryError("No answer from Discord", why=why or None, is_unknown=True) from error
 
 
 def _refused(error: discord.HTTPException) -> DeliveryError:

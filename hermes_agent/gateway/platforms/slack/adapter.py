@@ -113,6 +113,7 @@ class SlackAdapter(BaseAdapter):
         self._reader = Reader(settings, "", "", lambda user: user)
         self._history: History | None = None
         self._locks: OrderedDict[str, asyncio.Lock] = OrderedDict()
+        self._channels: dict[str, str] = {}
         self._missed: dict[str, str] = {}
         self._strange: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._gap = asyncio.Event()
@@ -162,8 +163,8 @@ class SlackAdapter(BaseAdapter):
         """Take events until the connection is lost for good."""
         assert self._socket is not None and self._history is not None
         if self._settings.catch_up_hours:
-            self._missed = await self._history.channels()
-            self._gap.set()
+            self._channels = await self._history.channels()
+            self._remember_gap()
         tasks = [
             asyncio.create_task(self._socket.run(), name="slack socket"),
             asyncio.create_task(self._catch_up(), name="slack history"),
@@ -265,6 +266,8 @@ class SlackAdapter(BaseAdapter):
                 channel = str(event.get("channel", ""))
                 async with self._lock(channel):
                     await self._take_missed(channel)
+                    if channel_type := event.get("channel_type"):
+                        self._channels[channel] = str(channel_type)
                     await self._take(event)
         elif kind == "slash_commands":
             return await self._interactions.command(payload)
@@ -334,23 +337,32 @@ class SlackAdapter(BaseAdapter):
     # What was missed.
 
     def _remember_gap(self) -> None:
-        """A connection was lost: everything may have been missed."""
+        """Everything may have been missed: from now on no channel goes on before it was read."""
         if self._settings.catch_up_hours:
+            self._missed = dict(self._channels)
             self._gap.set()
 
     async def _catch_up(self) -> None:
         assert self._history is not None
-        is_first = True
+        is_fresh = True
         while True:
             await self._gap.wait()
             self._gap.clear()
-            if not is_first:
-                self._missed = await self._history.channels()
-            is_first = False
-            while self._missed:
-                channel = next(iter(self._missed))
-                async with self._lock(channel):
-                    await self._take_missed(channel)
+            await self._take_all_missed()
+            if is_fresh:  # the list of channels is new
+                is_fresh = False
+                continue
+            # Direct chats that somebody has begun meanwhile.
+            found = await self._history.channels()
+            self._missed |= {key: kind for key, kind in found.items() if key not in self._channels}
+            self._channels |= found
+            await self._take_all_missed()
+
+    async def _take_all_missed(self) -> None:
+        while self._missed:
+            channel = next(iter(self._missed))
+            async with self._lock(channel):
+                await self._take_missed(channel)
 
     async def _take_missed(self, channel: str) -> None:
         """Read what a channel missed, if it was not done yet. Raises `StoreError`."""

@@ -18,6 +18,7 @@ from hermes_agent.gateway.platforms.slack.settings import SlackSettings
 
 NAME = "slack"
 _SUBTYPES = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
+_SLACKBOT = "USLACKBOT"
 _COMMAND = re.compile(r"!([A-Za-z][\w-]*)(?=\s|$)")
 
 
@@ -57,7 +58,7 @@ class Reader:
         if str(event.get("subtype") or "") not in _SUBTYPES:
             return False
         author, bot = str(event.get("user") or ""), str(event.get("bot_id") or "")
-        if author == self.user_id or (bot and bot == self.bot_id):
+        if author in (self.user_id, _SLACKBOT) or (bot and bot == self.bot_id):
             return False
         if bot:
             return bool({author, bot} & set(self.settings.allowed_bots))

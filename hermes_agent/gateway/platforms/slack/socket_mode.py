@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -107,7 +107,7 @@ class SocketMode:
                     self._drain(socket)
                 continue
             self.is_connected = False
-            await _close(socket)
+            self._beside(_close(socket))  # a dead one takes seconds
             while not self.is_connected:
                 failures += 1
                 try:
@@ -140,7 +140,10 @@ class SocketMode:
                     await self._read(socket, is_last=True)
             await _close(socket)
 
-        task = asyncio.create_task(drain(), name="slack old socket")
+        self._beside(drain())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="slack old socket")
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 

@@ -171,9 +171,8 @@ async def _failures_mapped(method: str) -> AsyncIterator[None]:
     except aiohttp.ConnectionTimeoutError as error:
         raise DeliveryError("Slack cannot be reached", why=str(error)) from error
     except (aiohttp.ClientError, SlackClientError, OSError, TimeoutError, ValueError) as error:
-        raise DeliveryError(
-            "No answer from Slack", why=str(error) or type(error).__name__, is_unknown=True
-        ) from error
+        why = "it took too long" if isinstance(error, TimeoutError) else str(error)
+        raise DeliveryError("No answer from Slack", why=why or None, is_unknown=True) from error
     except (AttributeError, TypeError) as error:  # slack-sdk stumbles over answers that are no object
         raise DeliveryError("Slack's answer cannot be read", is_unknown=True) from error
 
