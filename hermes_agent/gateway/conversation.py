@@ -224,12 +224,12 @@ class Conversation:
         command = self._command_in(text)
         if command is not None:
             if command.spec.while_running and (self.is_running or command.spec.name == "background"):
-                self._beside(self._command(entry, command))
+                self._beside(self._command(entry, command, is_beside=True), entry)
                 return True
             return False
         if is_command(text):
             if self.is_running:
-                self._beside(self._unknown_while_running(entry, text))
+                self._beside(self._unknown_while_running(entry, text), entry)
             return self.is_running
         return self._handle_while_running(entry, text)
 
@@ -238,27 +238,34 @@ class Conversation:
         if self.run is None or not self.run.is_going or is_own(entry.message):
             return False
         if self.run.has_questions and text:
-            self._beside(self._answer_question(entry, text))
+            self._beside(self._answer_question(entry, text), entry)
             return True
         if self.busy_mode == "steer":
             if entry.message.attachments:  # a run that is going on takes words only
                 return False
-            self._beside(self._steer_or_queue(entry, text))
+            self._beside(self._steer_or_queue(entry, text), entry)
             return True
         if self.busy_mode == "interrupt":
             self.run.interrupt()
         return False
 
-    def _beside(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(self._guarded(work))
+    def _beside(self, work: Awaitable[None], entry: InboxEntry | None = None) -> None:
+        """Do something beside the worker; `entry` is the message it is about."""
+        task: asyncio.Task[None] = asyncio.create_task(self._guarded(work, entry))
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Awaitable[None], entry: InboxEntry | None) -> None:
         try:
             await work
-        except HermesError:
+        except StoreError as error:
+            _LOG.error("conversation %s: %s", self.key, error)
+            if entry is not None:
+                self.enqueue(entry)  # the worker tries again
+        except Exception as error:  # noqa: BLE001 - one message must not end the others
             _LOG.exception("conversation %s", self.key)
+            if entry is not None:
+                await self._ends.fail([entry], f"Internal error: {type(error).__name__}: {error}")
 
     async def _unknown_while_running(self, entry: InboxEntry, text: str) -> None:
         """`/name` of a skill counts as a message; anything else is answered with what is wrong."""
@@ -393,7 +400,7 @@ class Conversation:
         """The prompt that `/name` of a skill stands for. Raises `ToolError`."""
         return await self.context.ports.expand(text, self.session.id if self.session else "")
 
-    async def _command(self, entry: InboxEntry, command: SlashCommand) -> None:
+    async def _command(self, entry: InboxEntry, command: SlashCommand, *, is_beside: bool = False) -> None:
         self.context.ports.hooks.emit(
             f"command:{command.spec.name}",
             {**self.chat.facts(entry.message), "command": command.spec.name, "args": command.argument},
@@ -401,6 +408,9 @@ class Conversation:
         reply = await run_command(self, entry, command)
         if reply is None:
             return  # the message became input of a run, which finishes it
+        if reply.prompt and is_beside:  # the run has just ended; only the worker begins another one
+            self.enqueue(entry)
+            return
         if reply.prompt:
             await self._answer([entry], prompt=reply.prompt)
             return

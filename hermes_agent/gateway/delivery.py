@@ -120,6 +120,9 @@ class Delivery:
         self._is_open = True
         self._closing.clear()
         self._store.subscribe(self._look_soon)
+        left = await self._store.live_of("progress:")  # closes all but the newest
+        if left is not None:
+            await self._store.settle(left.id, "cancelled", "cut off")
         self._enqueue(await self._store.pending())
 
     async def flush(self, timeout_seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from hermes_agent.core.errors import HermesError, SessionBusyError, StoreError
 from hermes_agent.core.inbox import InboxEntry
@@ -41,12 +42,15 @@ class Endings:
         """Done; the reply enters the outbox in the same transaction."""
         first = batch[0]
         replies: list[Outgoing] = []
-        if reply is not None and (reply.text.strip() or reply.files):
-            replies.append(await self._outgoing(first, reply))
-        elif reply is None:
+        left = None
+        if reply is None or first.state == "running":  # stopped, or gone on with after a kill
             left = await self._context.ports.outbox.live_of(f"live:{first.id}:")
-            if left is not None:
-                await self._context.ports.outbox.settle(left.id, "cancelled", outcome)
+        if reply is not None and (reply.text.strip() or reply.files):
+            if left is not None and not reply.live_entry:  # a killed run had begun to show it
+                reply = replace(reply, live_entry=left.id)
+            replies.append(await self._outgoing(first, reply))
+        elif left is not None:
+            await self._context.ports.outbox.settle(left.id, "cancelled", outcome)
         await self._context.ports.inbox.finish([entry.id for entry in batch], outcome, replies)
         if replies:
             entry = await self._context.ports.outbox.by_key(replies[0].key)

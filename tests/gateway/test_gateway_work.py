@@ -303,6 +303,19 @@ def test_a_background_task_can_be_approved_and_stopped_from_its_chat(
     chat_server.wait_for(lambda: not busy(gateway))
 
 
+def test_steering_a_run_that_ends_this_moment_is_answered_all_the_same(
+    gateway: Gateway, chat_server: LoopbackServer, model_server: Any
+) -> None:
+    follow(gateway, model_server, [{"when": {"user": "token"}, "text": "yes {{user | last:40}}"}])
+    for number in range(30):
+        chat_server.say(f"token-{number}")
+        chat_server.say(f"/steer token-{number}-more")
+    chat_server.wait_for_text("token-29-more")
+    chat_server.wait_for(
+        lambda: one(gateway.home.state_db, "SELECT count(*) FROM inbox WHERE state != 'done'") == 0
+    )
+
+
 def test_a_background_task_is_work_whatever_it_begins_with(
     gateway: Gateway, chat_server: LoopbackServer, model_server: Any
 ) -> None:
