@@ -25,7 +25,7 @@ from docker import errors
 ROOT = Path(__file__).parents[2]
 IMAGE = "testbed/debian:trixie"
 UID, GID = 4321, 4322
-_SOCKETS = {"docker": "/var/run/docker.sock", "podman": "/run/podman/podman.sock"}
+SOCKETS = {"docker": "/var/run/docker.sock", "podman": "/run/podman/podman.sock"}
 
 # Stands in for `hermes gateway run`: ready at once, tells what it is, and ends when it is told to.
 GATEWAY = """
@@ -167,7 +167,7 @@ class Machine:
         facts = {
             "version": 1,
             "backend": self.backend,
-            "socket": _SOCKETS[self.backend],
+            "socket": SOCKETS[self.backend],
             "name": self.name,
             "image": IMAGE,
             "pull": "never",
@@ -315,7 +315,7 @@ def open_engine(backend: str) -> Any:
     if os.geteuid() != 0:
         pytest.skip("needs root, as the unit does")
     try:
-        api = docker.APIClient(base_url=f"unix://{_SOCKETS[backend]}", version="auto", timeout=60)
+        api = docker.APIClient(base_url=f"unix://{SOCKETS[backend]}", version="auto", timeout=60)
         api.inspect_image(IMAGE)
     except (errors.DockerException, OSError):
         pytest.skip(f"no {backend} with the image {IMAGE} answers here")

@@ -17,9 +17,21 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from container_machine import COMMAND, GID, IMAGE, UID, Machine, Supervised, machines, make_store, open_engine
+from container_machine import (
+    COMMAND,
+    GID,
+    IMAGE,
+    SOCKETS,
+    UID,
+    Machine,
+    Supervised,
+    machines,
+    make_store,
+    open_engine,
+)
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -651,13 +663,11 @@ def test_a_plan_for_programs_is_json(machine: Machine):
     assert len(found["identity"]) == 64
 
 
-@pytest.fixture(scope="session")
-def bare_image() -> Iterator[str]:
+def make_bare_image(api: Any, tag: str) -> str:
     """An image barer than Alpine's: busybox, and neither bash, useradd, sudo, Python nor a C library."""
     program = shutil.which("busybox")
     if program is None:
         pytest.skip("there is no busybox here (Debian: busybox-static)")
-    api = open_engine("docker")
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tree:
         for name in ("bin", "etc", "tmp", "home", "root", "usr/bin"):
@@ -679,14 +689,19 @@ def bare_image() -> Iterator[str]:
             file = tarfile.TarInfo(name)
             file.size, file.mode = len(text), 0o644
             tree.addfile(file, io.BytesIO(text.encode()))
-    name = f"hermes-test-bare:{os.getpid()}"
-    api.import_image_from_data(data.getvalue(), repository="hermes-test-bare", tag=str(os.getpid()))
-    try:
-        api.inspect_image(name)
-        yield name
-    finally:
-        api.remove_image(name, force=True)
-        api.close()
+    said = api.import_image_from_data(data.getvalue(), repository="hermes-test-bare", tag=tag)
+    image = json.loads(said.strip().splitlines()[-1])["status"]
+    api.tag(image, "hermes-test-bare", tag)
+    return f"hermes-test-bare:{tag}"
+
+
+@pytest.fixture(scope="session")
+def bare_image() -> Iterator[str]:
+    api = open_engine("docker")
+    name = make_bare_image(api, str(os.getpid()))
+    yield name
+    api.remove_image(name, force=True)
+    api.close()
 
 
 def test_an_image_with_hardly_anything_in_it_is_enough(machine: Machine, bare_image: str):
@@ -721,26 +736,35 @@ def test_root_is_to_be_had_without_sudo_in_the_image(machine: Machine, bare_imag
     assert machine.exec("test", "-e", "/usr/local/bin/sudo")[0] == 1
 
 
-def test_many_changes_do_not_run_out_of_layers(machine: Machine, bare_image: str):
+def test_many_changes_do_not_run_out_of_layers(either: Machine):
+    """All files of a container in one layer; what becomes of a container after a hundred changes."""
     from hermes_agent.deploy.container.engine import Engine
 
-    machine.up(image=bare_image)
-    machine.exec("sudo", "sh", "-c", "echo kept >/installed; ln -s x /link; chmod 4711 /installed")
-    machine.running[-1].end()
-    engine = Engine("docker", [Path("/var/run/docker.sock")])
-    name = engine.flatten(machine.inspect()["Id"], "hermes-test-flat", machine.name[-6:], {"a.b": "c d"})
-    try:
-        assert engine.layers(name) == 1
-        assert machine.api.inspect_image(name)["Config"]["Labels"] == {"a.b": "c d"}
-        assert engine.layers("hermes-test/none") == 0
-        made = machine.api.create_container(name, ["stat", "-c", "%a", "/installed"])["Id"]
-        machine.api.start(made)
-        machine.api.wait(made)
-        assert machine.api.logs(made) == b"4711\n"
-        machine.api.remove_container(made)
-    finally:
-        machine.api.remove_image(name, force=True)
-        engine.close()
+    bare = make_bare_image(either.api, either.name[-6:])
+    made = either.api.create_container(
+        f"docker.io/{bare}" if either.backend == "podman" else bare,
+        ["sh", "-c", "echo kept >/installed; chmod 4711 /installed; ln -s x /link"],
+        name=either.name,
+    )["Id"]
+    either.api.start(made)
+    either.api.wait(made)
+    engine = Engine(either.backend, [Path(SOCKETS[either.backend])])
+    label = {"hermes-agent.container": either.name}
+    image = engine.flatten(made, "hermes-agent-layer/test", either.name[-6:], label)
+    assert engine.layers(image) == 1
+    assert engine.layers("hermes-test/none") == 0
+    assert [name for name in either.layers() if name.endswith(f"hermes-agent-layer/test:{either.name[-6:]}")]
+    either.api.remove_container(made)
+    for found in either.api.images():
+        if any("hermes-test-bare" in name and either.name[-6:] in name for name in found["RepoTags"] or ()):
+            either.api.remove_image(found["Id"], force=True)
+    either.api.create_container(
+        image, ["sh", "-c", "stat -c %a /installed; readlink /link"], name=either.name
+    )
+    either.api.start(either.name)
+    either.api.wait(either.name)
+    assert either.api.logs(either.name) == b"4711\nx\n"
+    engine.close()
 
 
 def test_a_file_of_a_mount_in_the_home_belongs_to_the_user(machine: Machine):

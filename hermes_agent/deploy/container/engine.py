@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,13 +240,15 @@ class Engine:
             return f"{repository}:{tag}"
 
     def flatten(self, container: str, repository: str, tag: str, labels: Mapping[str, str]) -> str:
-        """The same as `commit`, in one layer: an image can only have so many."""
+        """The same as `commit`, in one layer: an image can only have so many. Returns the image's id."""
         with self._translated("cannot copy the container's files into an image"):
             changes = [f'LABEL "{name}"="{value}"' for name, value in labels.items()]
-            self._api.import_image_from_stream(
+            said = self._api.import_image_from_stream(
                 self._api.export(container), repository=repository, tag=tag, changes=changes
             )
-            return f"{repository}:{tag}"
+            image = str(json.loads(said.strip().splitlines()[-1])["status"])
+            self._api.tag(image, repository, tag)  # Podman calls it `latest`
+            return image
 
     def layers(self, image: str) -> int:
         """How many layers an image has; 0 if it is not there."""

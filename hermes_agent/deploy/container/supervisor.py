@@ -29,7 +29,7 @@ from hermes_agent.deploy.container.structure import build_structure
 EXIT_ROLLED_BACK = 1
 _GRACE_SECONDS = 20
 _ASK_SECONDS = 4.0
-_ADOPT_TRIES = 2
+_ADOPT_TRIES = 3
 _LAST_WORDS_SECONDS = 5.0
 _REPEAT_SECONDS = 2.0
 
