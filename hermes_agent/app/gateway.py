@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -45,6 +45,7 @@ GC_THRESHOLDS = (1_000, 10, 10)
 """As `entry.GC_THRESHOLDS`: a collection of ten thousand objects takes a few milliseconds, and nobody is
 answered meanwhile."""
 
+_SET_UP = "Set one up: hermes gateway setup"
 _MANY_MODULES = 50
 _BEAT_SECONDS = 5.0
 _STOP_SECONDS = 10.0
@@ -59,8 +60,9 @@ class GatewayProcess:
         control: Where services register commands of their own.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, on_ready: Callable[[str], None] = lambda _summary: None) -> None:
         self.app = app
+        self._on_ready = on_ready
         self.control = ControlSocket(app.home)
         self.started_at = time.time()
         self.supervisor = Supervisor(())
@@ -172,6 +174,9 @@ class GatewayProcess:
                     self._settle_memory()
                     self._manager.ready(self._summary())
                     _LOG.info("ready: %s", self._summary())
+                    self._on_ready(self._summary())
+                    if not self._has_surface():
+                        _LOG.warning("nobody can reach it yet: no platform and no API is set up. %s", _SET_UP)
                     await self.app.mcp.start()
                     await self._ending.wait()
                 await self._drain()
@@ -246,6 +251,12 @@ class GatewayProcess:
                 before = summary
                 self._manager.status(summary)
                 self._write_state()
+
+    def _has_surface(self) -> bool:
+        return any(
+            each.service.name == "api" or each.health().facts.get("platforms")
+            for each in self.supervisor.services
+        )
 
     def _settle_memory(self) -> None:
         """Make pauses of the garbage collector short.
@@ -361,6 +372,13 @@ class _Signals:
             _LOG.error("not reloaded: %s", " ".join(error.lines))
 
 
-async def run_gateway(app: App, *, replace: bool = False) -> int:
-    """Be the gateway; returns the exit code. Raises `HermesError` if it cannot start."""
-    return await GatewayProcess(app).run(replace=replace)
+async def run_gateway(
+    app: App, *, replace: bool = False, on_ready: Callable[[str], None] = lambda _summary: None
+) -> int:
+    """Be the gateway; returns the exit code. Raises `HermesError` if it cannot start.
+
+    Args:
+        replace: Take the place of one that runs.
+        on_ready: Told how every service is, once all have started or failed.
+    """
+    return await GatewayProcess(app, on_ready).run(replace=replace)

@@ -254,5 +254,10 @@ def _run(*, verbose: int = 0, quiet: bool = False, replace: bool = False) -> int
     for warning in app.config.warnings:
         print_lines((warning,), color=False, label="Warning")
     runner: Any = load("hermes_agent.app.gateway:run_gateway")
-    code: int = asyncio.run(runner(app, replace=replace))
+
+    def tell(summary: str) -> None:
+        if not quiet and sys.stderr.isatty():
+            click.echo(f"Ready: {summary}. Ctrl+C ends it.", err=True)
+
+    code: int = asyncio.run(runner(app, replace=replace, on_ready=tell))
     return code

@@ -200,7 +200,7 @@ def _set_up(config: LoadedConfig, entry: PlatformEntry, given: Given) -> None:
     if missing := plan.missing():
         raise UsageError(
             f"{plan.label} cannot be set up without {', '.join(each.name for each in missing)}",
-            why=missing[0].help or None,
+            why=entry.help or missing[0].help or None,
             remedy=f"Send it on standard input, as a line {missing[0].name}=VALUE, or set the variable.",
         )
     if entry.has_chats:
