@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
-_PROC = Path("/proc")
+# No `Path`: it keeps every part of every path in the interpreter's table of strings, which then grows with
+# the ids of all processes that ever were.
+_PROC = "/proc"
 
 
 def session_processes(leader: int, *, leader_must_be_gone: bool = False) -> frozenset[int]:
@@ -40,7 +41,7 @@ def session_processes(leader: int, *, leader_must_be_gone: bool = False) -> froz
 
 def has_table() -> bool:
     """This system has a `/proc` with all processes in it."""
-    return (_PROC / "self" / "stat").exists()
+    return os.path.exists(f"{_PROC}/self/stat")  # noqa: PTH110 - see `_PROC`
 
 
 def any_alive(pids: Iterable[int]) -> bool:
@@ -67,7 +68,8 @@ class _Entry(NamedTuple):
 
 def _read(pid: int) -> _Entry | None:
     try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
+        with open(f"{_PROC}/{pid}/stat", "rb") as file:  # noqa: PTH123 - see `_PROC`
+            stat = file.read()
     except OSError:  # it has just ended, or there is no table
         return None
     # The program's name stands in parentheses and may hold anything, also parentheses.
@@ -77,7 +79,7 @@ def _read(pid: int) -> _Entry | None:
 
 def _processes() -> list[_Entry]:
     try:
-        pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+        pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 - see `_PROC`
     except OSError:
         return []
     return [found for pid in pids if (found := _read(pid)) and found.state not in (b"Z", b"X")]

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVER = ROOT / "tests" / "mcp" / "servers" / "raw_server.py"
 SERVERS = 20
-ROUNDS = 7
+ROUNDS = 9
 GROWTH_KIB = 1024
 
 
@@ -78,10 +78,11 @@ def figures(hermes: str, env: dict[str, str]) -> Iterator[tuple[str, str, str, b
             begun.append(until_begun)
             known.append(start.measure(SERVERS, are_known=True)[0])
     for what, series in (("never seen before", fresh), ("known", known)):
-        more = statistics.median(one - other for one, other in zip(series, none, strict=True)) * 1000
+        # The quickest of each: what else goes on on the machine only ever adds.
+        more = (min(series) - min(none)) * 1000
         yield (
             f"gateway ready with {SERVERS} stdio servers, {what}, against none",
-            f"{more:+.0f} ms (none: {statistics.median(none) * 1000:.0f})",
+            f"{more:+.0f} ms ({min(series) * 1000:.0f} against {min(none) * 1000:.0f})",
             "+150 ms",
             more <= 150,
         )
