@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import compileall
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -75,9 +74,8 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-@functools.cache
-def python_tree(store: Path) -> None:
-    """The interpreter that runs the tests, with its libraries and our code, relocatable below `store`."""
+def python_tree(store: Path, *, libraries: bool) -> None:
+    """The interpreter that runs the tests and our code, perhaps with all libraries, relocatable."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     base, target = Path(sys.base_prefix), store / "python"
     target.mkdir(parents=True)
@@ -89,18 +87,22 @@ def python_tree(store: Path) -> None:
     for library in (base / "lib").glob("libpython3*.so*"):
         _link(os.path.realpath(library), str(target / "lib" / library.name))
     site = target / "lib" / version / "site-packages"
-    libraries = next(path for path in sys.path if path.endswith("site-packages"))
-    skipped = shutil.ignore_patterns("*.pth", "mypy*", "ruff*", "uv", "uv-*", "tests", "discord*", "nio*")
-    shutil.copytree(libraries, site, copy_function=_link, ignore=skipped)
+    if libraries:
+        installed = next(path for path in sys.path if path.endswith("site-packages"))
+        skipped = shutil.ignore_patterns("*.pth", "mypy*", "ruff*", "uv", "uv-*", "tests", "discord*", "nio*")
+        shutil.copytree(installed, site, copy_function=_link, ignore=skipped)
     shutil.copytree(
         ROOT / "hermes_agent", site / "hermes_agent", ignore=shutil.ignore_patterns("__pycache__")
     )
     compileall.compile_dir(site / "hermes_agent", quiet=2)
 
 
-def make_store(store: Path) -> Path:
-    """A store with an interpreter, packages `v1` and `v2` (stand-in gateways), `real`, and `tools`."""
-    python_tree(store)
+def make_store(store: Path, *, libraries: bool = False) -> Path:
+    """A store with an interpreter, packages `v1` and `v2` (stand-in gateways), `real`, and `tools`.
+
+    Only `real` needs the libraries; what prepares a container is standard library only.
+    """
+    python_tree(store, libraries=libraries)
     _own_libraries(store)
     loader = "/nix/store/libraries/ld.so --library-path /nix/store/libraries:/nix/store/python/lib"
     run = f"exec {loader} /nix/store/python/bin/python3"

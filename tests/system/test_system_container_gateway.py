@@ -30,7 +30,7 @@ def store() -> Iterator[Path]:
     open_engine("docker").close()
     place = Path(tempfile.mkdtemp(prefix="hermes-test-store-", dir="/var/tmp"))
     place.chmod(0o755)
-    yield make_store(place)
+    yield make_store(place, libraries=True)
     shutil.rmtree(place)
 
 
