@@ -19,6 +19,7 @@ from hermes_agent.api.errors import ApiError, from_hermes
 from hermes_agent.api.event_log import EventLogs
 from hermes_agent.api.idempotency import Idempotency
 from hermes_agent.api.information import Information
+from hermes_agent.api.jobs import Jobs
 from hermes_agent.api.metrics import Metrics
 from hermes_agent.api.ports import ApiPorts
 from hermes_agent.api.responses import Responses
@@ -31,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 _PREFLIGHT: Final = (
-    ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"),
+    ("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE, OPTIONS"),
     (
         "Access-Control-Allow-Headers",
         "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key, X-Hermes-Events, "
@@ -78,6 +79,7 @@ class Application:
         chat = ChatCompletions(conductor, idempotency, name)
         responses = Responses(conductor, idempotency, ports.store, name)
         runs = Runs(conductor, idempotency, ports.store)
+        jobs = Jobs(ports.jobs)
         self._router = Router(
             [
                 self._route("POST", "/v1/chat/completions", chat.create),
@@ -100,6 +102,14 @@ class Application:
                 self._route("GET", "/v1/capabilities", about.capabilities),
                 self._route("GET", "/v1/skills", about.skills),
                 self._route("GET", "/v1/toolsets", about.toolsets),
+                self._route("GET", "/api/jobs", jobs.list),
+                self._route("POST", "/api/jobs", jobs.create),
+                self._route("GET", "/api/jobs/{job_id}", jobs.get),
+                self._route("PATCH", "/api/jobs/{job_id}", jobs.edit),
+                self._route("DELETE", "/api/jobs/{job_id}", jobs.remove),
+                self._route("POST", "/api/jobs/{job_id}/pause", jobs.pause),
+                self._route("POST", "/api/jobs/{job_id}/resume", jobs.resume),
+                self._route("POST", "/api/jobs/{job_id}/run", jobs.run),
                 self._route("GET", "/openapi.json", about.openapi),
                 self._route("GET", "/metrics", about.metrics),
             ],

@@ -99,6 +99,7 @@ class Information:
                     "run_stop": True,
                     "run_steer": True,
                     "run_approval": True,
+                    "jobs_api": True,
                     "tool_progress_events": True,
                     "session_continuity": True,
                     "idempotency": True,

@@ -5,9 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from hermes_agent.api.jobs import FIELDS
+
 _TEXT = {"type": "string"}
 _FLAG = {"type": ["boolean", "null"]}
 _NULLABLE_TEXT = {"type": ["string", "null"]}
+_JOB_KINDS: dict[type, dict[str, Any]] = {
+    str: _NULLABLE_TEXT,
+    list: {"type": ["array", "null"], "items": _TEXT},
+    int: {"type": ["integer", "null"]},
+    float: {"type": ["number", "null"]},
+    bool: _FLAG,
+}
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -98,6 +107,13 @@ def _schemas() -> dict[str, Any]:
         "Approval": _object(
             ["decision"], decision={"enum": ["once", "session", "always", "deny"]}, request_id=_NULLABLE_TEXT
         ),
+        "JobRequest": _object(
+            **{name: _JOB_KINDS[kinds[-1]] for name, kinds in FIELDS.items() if name != "misfire"},
+            misfire={"enum": ["grace", "run", "skip", None]},
+        ),
+        "Job": _object(
+            ["job"], job=_object(["id", "name", "schedule", "state"], id=_TEXT, name=_TEXT, state=_TEXT)
+        ),
         "Steering": _object(["text"], text={"type": "string", "minLength": 1}),
         "Any": {"type": "object"},
     }
@@ -156,7 +172,7 @@ def _operation(
 
 
 def _paths() -> dict[str, Any]:
-    response, run = _path("response_id"), _path("run_id")
+    response, run, job = _path("response_id"), _path("run_id"), _path("job_id")
     anything = _answers("Any")
     return {
         "/health": {"get": _operation("Whether requests are answered", anything, is_open=True)},
@@ -213,6 +229,20 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "Say something to a running agent", _answers("Run"), body="Steering", parameters=[run]
             )
+        },
+        "/api/jobs": {
+            "get": _operation("Scheduled jobs", anything),
+            "post": _operation("Add a job", _answers("Job", 201), body="JobRequest"),
+        },
+        "/api/jobs/{job_id}": {
+            "get": _operation("A job", _answers("Job"), parameters=[job]),
+            "patch": _operation("Change a job", _answers("Job"), body="JobRequest", parameters=[job]),
+            "delete": _operation("Delete a job", anything, parameters=[job]),
+        },
+        "/api/jobs/{job_id}/pause": {"post": _operation("Pause a job", _answers("Job"), parameters=[job])},
+        "/api/jobs/{job_id}/resume": {"post": _operation("Go on", _answers("Job"), parameters=[job])},
+        "/api/jobs/{job_id}/run": {
+            "post": _operation("Run a job at once", _answers("Job", 202), parameters=[job])
         },
         "/v1/runs/{run_id}/approval": {
             "post": _operation(

@@ -8,6 +8,7 @@ from typing import Any
 
 from hermes_agent.agent.service import AgentService
 from hermes_agent.config.sections.api_server import ApiServerSettings
+from hermes_agent.core.jobs import JobDesk
 from hermes_agent.core.model import ModelInfo
 from hermes_agent.core.runs import ApiStore
 from hermes_agent.core.session import SessionStore
@@ -27,6 +28,7 @@ class ApiPorts:
         describe_model: Who answers; raises `ProviderSetupError`.
         skills: Installed skills, each with `name` and `description`.
         toolsets: What the agent offers on this surface, each with `name`, `description` and `tools`.
+        jobs: Scheduled jobs.
         redact: Takes secrets out of a text.
     """
 
@@ -39,4 +41,5 @@ class ApiPorts:
     describe_model: Callable[[], ModelInfo]
     skills: Callable[[], Awaitable[Sequence[dict[str, Any]]]]
     toolsets: Callable[[], Sequence[dict[str, Any]]]
+    jobs: JobDesk
     redact: Callable[[str], str]

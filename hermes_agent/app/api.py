@@ -59,6 +59,7 @@ class _Backend:
             describe_model=lambda: describe(app.settings, app.environ, home=app.home),
             skills=self._skills,
             toolsets=self._toolsets,
+            jobs=app.job_desk(),
             redact=self._redact,
         )
 

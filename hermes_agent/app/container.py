@@ -276,7 +276,7 @@ class App:
     def _build_tools(self, toolsets: Sequence[str]) -> Sequence[Tool]:
         services = ToolServices(
             sessions=self._store,
-            jobs=LateJobDesk(self.home, self._tell_of_jobs),
+            jobs=self.job_desk(),
             chat_of=self._chat_of,
             web=web_ports(self),
             memory=self.learning.memory if self.learning.has_memory else None,
@@ -285,6 +285,10 @@ class App:
             summaries=StoredSessionSummaries(self),
         )
         return build_tools(toolsets, self.settings, self.home, self.redactor, services)
+
+    def job_desk(self) -> LateJobDesk:
+        """Scheduled jobs; the scheduler of this process is told of changes."""
+        return LateJobDesk(self.home, self._tell_of_jobs)
 
     def _tell_of_jobs(self) -> None:
         for listener in self.job_listeners:

@@ -215,16 +215,26 @@ PREAMBLE = """\
 Made by `scripts/bench --write`; each figure compares two things measured in turn in one run, or counts
 something. The model is the scripted one on loopback, which answers at once. Medians of eleven runs,
 warm file cache, bytecode compiled. Goals are for the difference to the plain interpreter, so that they
-hold on any machine.
+hold on any machine. `scripts/bench --write GROUP …` renews some tables and leaves the others.
 """
+
+
+def _tables(path: Path) -> dict[str, str]:
+    """The tables of the document as it is: title to text."""
+    if not path.exists():
+        return {}
+    _, *parts = path.read_text(encoding="utf-8").split("\n## ")
+    return {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []])
     parser.add_argument("--write", action="store_true", help="renew docs/performance.md")
+    parser.add_argument("--note", default="", help="what to say of the machine under these tables")
     options = parser.parse_args()
-    lines = [PREAMBLE, f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.\n"]
+    path = ROOT / "docs" / "performance.md"
+    tables = _tables(path)
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         env = {"PATH": os.environ["PATH"], "HOME": folder, "HERMES_HOME": str(Path(folder) / "server")}
@@ -232,16 +242,19 @@ def main() -> None:
             bench = Bench(Path(folder), url)
             for name in options.groups or GROUPS:
                 title, rows = GROUPS[name]
-                lines += [f"## {title}\n", "| what | measured | goal | met |", "| --- | --- | --- | --- |"]
+                lines = ["| what | measured | goal | met |", "| --- | --- | --- | --- |"]
                 for row in rows(bench):
                     missed += not row.is_met
                     lines.append(
                         f"| {row.what} | {row.figure} | {row.goal} | {'yes' if row.is_met else 'no'} |"
                     )
                     print(lines[-1], flush=True)
-                lines.append("")
+                tables[title] = "\n".join([*lines, *(["", options.note] if options.note else [])])
     if options.write:
-        (ROOT / "docs" / "performance.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        about = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.\n"
+        known = [(title, tables[title]) for title, _ in GROUPS.values() if title in tables]
+        text = "\n".join([PREAMBLE, about, *(f"## {title}\n\n{table}\n" for title, table in known)])
+        path.write_text(text.rstrip() + "\n", encoding="utf-8")
     print(f"{missed} goals missed")
 
 
