@@ -151,7 +151,7 @@ async def test_three_work_at_a_time_and_reports_keep_their_order(
         tools=[note_tool(started, release)],
     )
     run = session.start("go")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await started.acquire()
         assert session.subagents is not None
@@ -176,7 +176,7 @@ async def test_one_can_be_stopped_while_the_others_go_on(open_session: Any, stor
         tools=[note_tool(started, release)],
     )
     run = session.start("go")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await started.acquire()
         await started.acquire()
         assert agents(session, "stop 1") == "Stopped 1 subagent."
@@ -202,7 +202,7 @@ async def test_stopping_the_caller_stops_them_all(open_session: Any, store: Sqli
         tools=[note_tool(started, release)],
     )
     run = session.start("go")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await started.acquire()
         await started.acquire()
         run.interrupt()
@@ -329,7 +329,7 @@ async def test_the_background_tells_when_it_has_ended(open_session: Any, store: 
     )
     await drive(session)
     assert session.subagents is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while session.subagents.working or session.subagents._background:
             await asyncio.tasks.sleep(0.001)
     await drive(session, "and?")
@@ -348,7 +348,7 @@ async def test_closing_the_session_ends_what_is_in_the_background(
         tools=[note_tool(started, release)],
     )
     await drive(session)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await started.acquire()
         await session.aclose()
     assert session.subagents is not None and session.subagents.working == {}

@@ -65,7 +65,7 @@ async def finish(session: Session, text: str) -> RunFinished:
 async def settle(session: Session) -> None:
     """Let the callbacks of a run start the review, then wait for it."""
     await asyncio.sleep(0)  # gives way once, waits for nothing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while session._background:
             await asyncio.wait(session._background)
 

@@ -121,7 +121,7 @@ def make_app(home: Home, base_url: str, workspace: Path, **settings: Any) -> App
     return App(load(home, environ=Environ({"PATH": "/usr/local/bin:/usr/bin:/bin"})))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something that no event tells is so."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - of another thread, or of what has no event

@@ -158,7 +158,7 @@ async def test_openai_for_python_polls_background_responses(start_api: StartApi)
     api = await start_api(rounds())
     async with python_client(api) as client:
         response = await client.responses.create(model="hermes-agent", input="look", background=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while response.status in ("queued", "in_progress"):
                 response = await client.responses.retrieve(response.id)
         assert response.output_text == "Let me look.It is there."

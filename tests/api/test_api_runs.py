@@ -69,7 +69,7 @@ async def test_approvals_are_asked_and_answered(start_api: StartApi, decision: s
     (api.workspace / "build").mkdir()
     run_id = (await api.post("/v1/runs", {"input": "go"})).json()["run_id"]
     waiting: dict[str, Any] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while waiting.get("status") != "waiting_for_approval":
             waiting = (await api.client.get(f"/v1/runs/{run_id}")).json()
     wrong = await api.post(f"/v1/runs/{run_id}/approval", {"decision": "once", "request_id": "other"})

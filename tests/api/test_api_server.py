@@ -242,7 +242,7 @@ async def test_draining_refuses_new_runs_and_finishes_the_others(
         await until(lambda: server.application.runs.is_draining)
         refused = await client.post("/v1/chat/completions", json=CHAT)
         assert refused.status_code == 503
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
         assert (await first).json()["choices"][0]["message"]["content"] == "done"
 
 

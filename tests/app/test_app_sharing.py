@@ -78,7 +78,7 @@ async def test_no_session_is_opened_while_a_burst_comes_in(home: Home, model_ser
             order.append("opened")
             await session.aclose()
 
-        async with asyncio.timeout(20), asyncio.TaskGroup() as work:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as work:
             for number in range(4 * BURST):
                 await inbox.add(InboundMessage("loopback", "c", f"m{number}", sender, "x"), f"key-{number}")
                 if number == BURST:

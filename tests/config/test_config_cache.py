@@ -79,6 +79,6 @@ async def test_watchers_are_told_of_good_changes_only(home: Home) -> None:
     await asyncio.wait_for(reported.wait(), 10)
     assert not following.done()
     write(home, "agent: {max_turns: 2}\n")
-    config = await asyncio.wait_for(following, 10)
+    config = await asyncio.wait_for(following, 60)
     assert config.settings.agent.max_turns == 2
     await changes.aclose()

@@ -110,7 +110,7 @@ class EnvironmentContract:
         up = asyncio.Event()
         command = Command(f"echo up; sleep {mark} & sleep {mark}")
         task = asyncio.create_task(environment.execute(command, lambda _data: up.set()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await up.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -192,7 +192,7 @@ class EnvironmentContract:
         await process.close_stdin()
         assert await process.wait(20)
         assert process.exit_code == 6
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while process.output().count("\n") < 2:  # noqa: ASYNC110 - what is left in the pipe when it ends
                 await asyncio.sleep(0.01)
         assert process.output() == "inside one\ninside twè % \\ '\n"
@@ -209,7 +209,7 @@ class EnvironmentContract:
         process = await environment.spawn(
             Command("head -c 3000000 /dev/zero | tr '\\0' x; echo end; sleep 60")
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not process.output().endswith("end\n"):
                 await process.wait(0.05)
         assert len(process.output()) == 200_000

@@ -120,12 +120,12 @@ async def test_connection_that_breaks_is_told_and_made_anew(tmp_path: Path) -> N
     await environment.execute(Command("cd /usr; export X=1"))
     task = asyncio.create_task(environment.execute(Command("echo up; sleep 60"), lambda _data: up.set()))
     up = asyncio.Event()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         await up.wait()
     os.kill(connection.channels[-1].child.pid, 9)
     connection.channels[-1].close_input()
     with pytest.raises(ExecutionError, match="connection lost"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await task
     connection.generation += 1
     assert (await environment.execute(Command("pwd; echo $X"))).output == "/usr\n1\n"

@@ -84,6 +84,7 @@ class DiscordServer(VendorServer):
             web.get(f"{api}/users/@me", self._me),
             web.get(f"{api}/oauth2/applications/@me", self._application),
             web.get(f"{api}/gateway/bot", self._gateway_bot),
+            web.post(f"{api}/users/@me/channels", self._open_direct),
             web.put(f"{api}/applications/{{app}}/commands", self._put_commands),
             web.get(f"{api}/channels/{{channel}}/messages", self._history),
             web.post(f"{api}/channels/{{channel}}/messages", self._post),
@@ -162,7 +163,7 @@ class DiscordServer(VendorServer):
         return [each["content"] for each in self.sent if int(each["channel_id"]) == channel]
 
     def wait_for_text(
-        self, text: str, *, channel: int | None = None, timeout: float = 20.0
+        self, text: str, *, channel: int | None = None, timeout: float = 60.0
     ) -> dict[str, Any]:
         def found() -> list[dict[str, Any]]:
             return [
@@ -171,7 +172,7 @@ class DiscordServer(VendorServer):
                 if text in each["content"] and channel in (None, int(each["channel_id"]))
             ]
 
-        self.wait_for(found)
+        self.wait_for(found, timeout)
         return found()[0]
 
     def cut(self) -> None:
@@ -317,9 +318,7 @@ class DiscordServer(VendorServer):
         failure = self.failures.popleft() if self.failures else None
         if failure is not None and failure[0]:
             return await self._failed(request, failure)
-        if channel not in self.messages and channel < 5000:
-            return self._ok({"message": "Unknown Channel", "code": 10003}, 404)
-        if channel >= 6000 and channel not in self.threads:
+        if channel not in self.messages and not 5000 <= channel < 6000:
             return self._ok({"message": "Unknown Channel", "code": 10003}, 404)
         files: list[dict[str, Any]] = []
         if request.content_type.startswith("multipart/"):
@@ -404,6 +403,14 @@ class DiscordServer(VendorServer):
         self.messages[int(found["id"])] = []
         await self._announce("THREAD_CREATE", {**thread, "newly_created": True})
         return self._ok(thread, 201)
+
+    async def _open_direct(self, request: web.Request) -> web.Response:
+        if refused := self._refused(request):
+            return refused
+        user = int((await request.json())["recipient_id"])
+        if user not in (ALICE, BOB, MALLORY):
+            return self._ok({"message": "Invalid Recipient(s)", "code": 50033}, 400)
+        return self._ok({"id": str(self.direct(user)), "type": 1, "recipients": [_user(user)]})
 
     async def _type(self, request: web.Request) -> web.Response:
         if refused := self._refused(request):

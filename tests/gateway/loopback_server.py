@@ -116,7 +116,7 @@ class LoopbackServer:
         with self._news:
             return [each.text for each in self.shown if each.chat_id == chat]
 
-    def wait_for(self, condition: Any, timeout: float = 20.0) -> None:
+    def wait_for(self, condition: Any, timeout: float = 60.0) -> None:
         """Wait until a condition holds; it is looked at whenever something is sent."""
         deadline = time.monotonic() + timeout
         with self._news:
@@ -126,7 +126,7 @@ class LoopbackServer:
                     raise AssertionError(f"it did not happen; shown: {[each.texts for each in self.shown]}")
                 self._news.wait(min(left, 0.05))
 
-    def wait_for_text(self, text: str, *, chat: str = "c1", timeout: float = 20.0) -> str:
+    def wait_for_text(self, text: str, *, chat: str = "c1", timeout: float = 60.0) -> str:
         self.wait_for(lambda: any(text in each for each in self.texts(chat)), timeout)
         return next(each for each in self.texts(chat) if text in each)
 

@@ -247,7 +247,7 @@ class TelegramServer:
         with self._news:
             return [each.text for each in self.sent if each.chat_id == chat]
 
-    def wait_for(self, condition: Any, timeout: float = 20.0) -> None:
+    def wait_for(self, condition: Any, timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
         with self._news:
             while not condition():
@@ -256,7 +256,7 @@ class TelegramServer:
                     raise AssertionError(f"it did not happen; sent: {[each.texts for each in self.sent]}")
                 self._news.wait(min(left, 0.05))
 
-    def wait_for_text(self, text: str, *, chat: int = OWNER, timeout: float = 20.0) -> Sent:
+    def wait_for_text(self, text: str, *, chat: int = OWNER, timeout: float = 60.0) -> Sent:
         self.wait_for(lambda: any(text in each for each in self.texts(chat)), timeout)
         return next(each for each in self.sent if each.chat_id == chat and text in each.text)
 

@@ -420,6 +420,21 @@ def test_discord_that_is_down_at_the_start_is_tried_again(
     server.wait_for_text("token-1")
 
 
+def test_a_message_can_be_sent_to_a_person_by_their_id(gateway: VendorGateway, server: DiscordServer) -> None:
+    gateway.start()
+
+    def send(chat: str, key: str) -> dict[str, object]:
+        return gateway.ask("send", platform="discord", chat_id=chat, text=f"hello {key}", key=key)
+
+    assert send(str(ALICE), "a")["state"] == "sent"
+    assert send(str(ALICE), "b")["state"] == "sent"
+    assert server.texts(server.direct(ALICE)) == ["hello a", "hello b"]
+    assert server.count("POST", "/users/@me/channels") == 1
+    refused = send("777", "c")
+    assert refused["state"] == "failed" and "no such channel or person" in str(refused["error"])
+    assert send("general", "d")["state"] == "failed"
+
+
 def test_a_bot_whose_sessions_are_used_up_waits(gateway: VendorGateway, server: DiscordServer) -> None:
     server.sessions_left = 0
     gateway.start()

@@ -43,7 +43,7 @@ def seen(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what happens in other processes gives no event
             await asyncio.sleep(0.02)
 

@@ -59,7 +59,7 @@ class Told:
 
     async def texts(self, count: int) -> list[str]:
         """Wait until so many were queued."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 entries = await SqliteOutbox(self.store).pending()
                 if len(entries) >= count:
@@ -71,7 +71,7 @@ class Told:
 
     async def until(self, condition: Callable[[str], bool]) -> str:
         """Wait until what is remembered fulfils a condition."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition(text := await self.remembered()):  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
         return text

@@ -85,7 +85,7 @@ class VendorServer:
         """Run something on the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    def wait_for(self, condition: Callable[[], Any], timeout: float = 20.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
         """Wait until a condition holds; it is looked at whenever something happens."""
         deadline = time.monotonic() + timeout
         with self.news:

@@ -324,7 +324,7 @@ async def test_tools_that_come_between_opening_and_the_first_message_are_not_mis
     app = App.load(home=home)
     try:
         session = await app.open_session()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while app.mcp.statuses()[0].state != "ready":  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.01)
         await session.ensure_prompt()

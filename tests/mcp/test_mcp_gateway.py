@@ -80,7 +80,7 @@ async def test_an_owner_signs_in_from_a_chat_and_the_tools_come(gateway: Gateway
     await say(gateway, "/mcp login notes https://example.org/?code=1&state=2", "another attempt")
     await say(gateway, f"/mcp login notes {address}", "signed in to notes")
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "ready" not in await say(gateway, "/mcp", "notes (http)"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert "heard hello" in await say(gateway, "ask the notes", "It said")
@@ -98,7 +98,7 @@ async def test_a_login_in_another_process_is_enough_for_the_gateway(
     await asyncio.to_thread(gateway.start)
     await say(gateway, "ask the notes", "I cannot.")
     await stage.login()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "It said: heard hello" not in await say(gateway, "ask the notes", "I"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -110,7 +110,7 @@ async def test_servers_are_connected_when_the_gateway_is_ready_and_end_with_it(
     program = {"command": RAW[0], "args": [*RAW[1:], f"starts={starts}"]}
     gateway.settings["mcp_servers"] = {"raw": program, "gone": {"command": "no-such-program"}}
     await asyncio.to_thread(gateway.start)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not starts.exists() or not starts.read_text().endswith("\n"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     (pid,) = map(int, starts.read_text().split())
@@ -119,6 +119,6 @@ async def test_servers_are_connected_when_the_gateway_is_ready_and_end_with_it(
     assert not is_alive(pid)
     (_, pid) = map(int, starts.read_text().split())
     await asyncio.to_thread(gateway.kill)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while is_alive(pid):  # noqa: ASYNC110 - the guard ends it
             await asyncio.sleep(0.02)

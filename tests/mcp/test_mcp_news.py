@@ -24,7 +24,7 @@ def said(log: Path, method: str) -> list[dict[str, Any]]:
 
 
 async def until_said(log: Path, method: str) -> list[dict[str, Any]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (found := said(log, method)):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.01)
     return found

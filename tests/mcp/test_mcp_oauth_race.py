@@ -57,7 +57,7 @@ async def test_killed_processes_leave_a_readable_token_and_no_lock(tmp_path: Pat
         for _ in range(5):
             process = await start(stage, "cli")
             stage.authority.asked.clear()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await stage.authority.asked.wait()
             process.send_signal(signal.SIGKILL)
             await process.communicate()

@@ -65,7 +65,7 @@ async def test_another_program_follows_sends_and_decides(gateway: Gateway) -> No
         assert late.is_error
 
         cursor, said = start, []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any(event["role"] == "assistant" and event["content"] for event in said):
                 found = await call(client, "events_wait", after_cursor=cursor, timeout_ms=5000)
                 cursor, said = found["next_cursor"], [*said, *found["events"]]

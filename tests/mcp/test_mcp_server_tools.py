@@ -88,7 +88,7 @@ async def http_server(hermes: CommandLine, *arguments: str) -> AsyncIterator[str
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.stderr.readline()
             while True:
                 try:

@@ -84,7 +84,7 @@ async def test_old_messages_become_searchable(older_database: Path) -> None:
 
 async def test_old_messages_are_indexed_while_nothing_else_happens(older_database: Path) -> None:
     store = await open_store(older_database)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await store.statistics()).waiting_for_index:
             await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(int))])
     assert len(await store.search("telegram")) == 1

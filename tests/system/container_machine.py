@@ -270,11 +270,11 @@ class Supervised:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def until(self, message: str, seconds: float = 40) -> None:
+    def until(self, message: str, seconds: float = 80) -> None:
         """Wait for a notification that holds a line."""
         self.until_true(lambda: any(message in text.split("\n") for text in self.messages), message, seconds)
 
-    def until_true(self, is_true: Callable[[], bool], what: str, seconds: float = 40) -> None:
+    def until_true(self, is_true: Callable[[], bool], what: str, seconds: float = 80) -> None:
         end = time.monotonic() + seconds
         while not is_true():
             try:
@@ -287,7 +287,7 @@ class Supervised:
     def forget(self) -> None:
         self.messages.clear()
 
-    def wait(self, seconds: float = 40) -> int:
+    def wait(self, seconds: float = 80) -> int:
         """Wait for its end, and read on meanwhile; returns the exit code."""
         end = time.monotonic() + seconds
         while (code := self.process.poll()) is None:

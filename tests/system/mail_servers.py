@@ -264,13 +264,13 @@ class MailServers:
                 for each in (self.directory / "mail" / user / folder).iterdir():
                     each.unlink()
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, self.report()
             time.sleep(0.02)
 
-    def wait_for_mail(self, text: str, user: str = ALICE, timeout: float = 30.0) -> EmailMessage:
+    def wait_for_mail(self, text: str, user: str = ALICE, timeout: float = 60.0) -> EmailMessage:
         """The first mail with a text in it."""
         self.wait_for(lambda: any(text in body(each) for each in self.mails(user)), timeout)
         return next(each for each in self.mails(user) if text in body(each))

@@ -177,14 +177,14 @@ class Person:
                 texts[event["event_id"]] = content["body"]
         return list(texts.values())
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 30.0, hint: str = "") -> None:
+    def wait_for(self, condition: Callable[[], object], timeout: float = 60.0, hint: str = "") -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             texts = [(each["type"], each["content"]) for each in self.seen[-12:]]
             assert time.monotonic() < deadline, f"it did not happen{hint}; seen: {texts}"
             self.look(0.5)
 
-    def wait_for_text(self, room: str, text: str, timeout: float = 30.0) -> Json:
+    def wait_for_text(self, room: str, text: str, timeout: float = 60.0) -> Json:
         """The first event of somebody else with this text."""
 
         def found() -> list[Json]:

@@ -98,7 +98,7 @@ class Systemd:
         )
         self.run("systemctl", "daemon-reload")
 
-    def until(self, what: str, is_true: Callable[[], bool], seconds: float = 40) -> None:
+    def until(self, what: str, is_true: Callable[[], bool], seconds: float = 80) -> None:
         end = time.monotonic() + seconds
         while not is_true():
             assert time.monotonic() < end, f"waited in vain for {what}\n{self.journal()}"

@@ -238,12 +238,12 @@ async def test_container_of_a_killed_hermes_runs_nothing_and_is_swept_up(opened:
         sys.executable, "-c", HERMES, image, stdout=asyncio.subprocess.PIPE
     )
     assert hermes.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(25):
         assert await hermes.stdout.readline() == b"up\n"
     (container,) = docker("ps", "-q", "--filter", "name=hermes-killed").splitlines()
     hermes.kill()
     await hermes.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(25):
         while "sleep 30" in docker("top", container):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
     await opened().execute(Command("true"))

@@ -92,7 +92,7 @@ class Machine:
         self.write(f"/etc/systemd/system/{UNIT}.d/test.conf", f"[Service]\n{text}\n")
         self.run("systemctl", "daemon-reload")
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = 40) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = 80) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

@@ -226,6 +226,6 @@ async def test_nothing_stays_when_the_session_ends(opened: Open, server: Server)
     before = set(server.masters())
     await environment.spawn(Command("sleep 60"))
     await environment.aclose()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while set(server.masters()) - before:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)

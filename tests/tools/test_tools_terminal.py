@@ -54,7 +54,7 @@ class Bench:
         return tool.review(arguments, self.context)
 
     async def notice(self) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.noticed.wait()
         self.noticed.clear()
         return self.notices[-1]
@@ -86,7 +86,7 @@ async def test_grep_without_a_match_is_not_an_error(bench: Bench) -> None:
 async def test_output_is_shown_while_the_command_runs(bench: Bench, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     running = asyncio.create_task(bench.terminal("echo first; read x <gate; echo second"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not bench.reported:
             await asyncio.wait((running,), timeout=0.02)
     assert "".join(bench.reported) == "first\n"
