@@ -181,11 +181,8 @@ class DiscordAdapter(BaseAdapter):
         try:
             return str(await rest.send(channel_id, part, nonce=nonce, reply_to_id=reply_to_id))
         except DeliveryError as error:
-            is_gone = code_of(error) == UNKNOWN_CHANNEL and part.address.thread_id
-            if not is_gone or channel_id == int(part.address.chat_id):
+            if code_of(error) != UNKNOWN_CHANNEL or not await self._threads.find(rest, part.address):
                 raise
-        # A thread that was to be opened when the process ended.
-        self._threads.announce(int(part.address.thread_id), "")
         channel_id = await self._threads.open(rest, part.address)
         return str(await rest.send(channel_id, part, nonce=self._memory.nonce(channel_id, part.key)))
 

@@ -24,6 +24,12 @@ from hermes_agent.gateway.platforms.discord.formatting import MAX_TEXT, fitting
 SHORT_WAIT_SECONDS = 1.0
 """Rate limits up to this are waited out here."""
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, THREAD_EXISTS, TOO_LARGE = 10003, 10008, 160004, 40005
+_WORDS: dict[int, tuple[str, str | None]] = {
+    UNKNOWN_CHANNEL: ("There is no such channel or person, or the bot cannot see it", None),
+    50001: ("The bot cannot see that channel", "Give it the permission View Channel there"),
+    50007: ("They take no direct messages from the bot", "They must share a server with it, and allow them"),
+    50013: ("The bot may not write there", "Give it Send Messages, and Send Messages in Threads, there"),
+}
 _SEND_SECONDS = 60.0
 _BANNED_SECONDS = 60.0
 _SILENT = 1 << 12
@@ -74,6 +80,11 @@ class Rest:
         except DeliveryError as error:
             if code_of(error) != THREAD_EXISTS:
                 raise
+
+    async def open_direct_chat(self, user_id: int) -> int:
+        """The channel of the direct chat with somebody."""
+        found = await self._request(Route("POST", "/users/@me/channels"), json={"recipient_id": str(user_id)})
+        return int(found["id"])
 
     async def typing(self, channel_id: int) -> None:
         """Show that something is being written, for ten seconds."""
@@ -169,14 +180,12 @@ def _refused(error: discord.HTTPException) -> DeliveryError:
         return DeliveryError("Discord asks for patience", retry_after_seconds=seconds)
     if error.status >= 500:
         return DeliveryError(f"Discord answers {error.status}", is_unknown=True)
-    words = {401: "Discord refuses the bot token", 403: "The bot may not do this there"}
     if error.code == TOO_LARGE or error.status == 413:
         return DeliveryError("The file is too large for Discord", is_permanent=True)
-    return DeliveryError(
-        words.get(error.status, f"Discord refuses it ({error.status})"),
-        why=error.text[:300] or None,
-        is_permanent=error.status != 401,
-    )
+    if error.status == 401:
+        return DeliveryError("Discord refuses the bot token")
+    message, remedy = _WORDS.get(error.code, (f"Discord refuses it ({error.status})", None))
+    return DeliveryError(message, why=error.text[:300] or None, remedy=remedy, is_permanent=True)
 
 
 def _body(part: OutgoingPart) -> dict[str, Any]:

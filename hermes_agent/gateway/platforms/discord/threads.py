@@ -24,6 +24,7 @@ class Threads:
     def __init__(self) -> None:
         self._names: OrderedDict[int, str] = OrderedDict()
         self._threadless: set[int] = set()
+        self._direct: dict[int, int] = {}
 
     def announce(self, message_id: int, text: str) -> None:
         """A message whose answer gets a thread; its text gives the name."""
@@ -39,7 +40,28 @@ class Threads:
             channel_id, thread_id = int(address.chat_id), int(address.thread_id or 0)
         except ValueError as error:
             raise DeliveryError(f"{address} is no chat of Discord", is_permanent=True) from error
-        return channel_id if not thread_id or thread_id in self._threadless else thread_id
+        if thread_id and thread_id not in self._threadless:
+            return thread_id
+        return self._direct.get(channel_id, channel_id)
+
+    async def find(self, rest: Rest, address: ChatAddress) -> bool:
+        """Discord knows no such channel: what else may the address mean? Whether `open` may find it now.
+
+        Raises:
+            DeliveryError: It could not be asked now.
+        """
+        place = self.channel(address)
+        if address.thread_id and place == int(address.thread_id):
+            self.announce(place, "")  # a thread that was to be opened when the process ended
+            return True
+        if place in self._direct.values():
+            return False
+        try:
+            self._direct[place] = await rest.open_direct_chat(place)  # the id of a person
+        except DeliveryError as error:
+            if not error.is_permanent:
+                raise
+        return place in self._direct
 
     async def open(self, rest: Rest, address: ChatAddress) -> int:
         """The same, and open the thread if it was announced; without the right to, it is the channel.
