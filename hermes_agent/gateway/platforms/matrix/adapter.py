@@ -6,11 +6,9 @@ A room of two is a direct chat; in others the agent answers what mentions or ans
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -52,19 +50,17 @@ from hermes_agent.gateway.platforms.matrix.formatting import (
     Content,
     edit_content,
     encodable,
+    file_content,
     relation,
     text_content,
 )
+from hermes_agent.gateway.platforms.matrix.memory import Memory
 from hermes_agent.gateway.platforms.matrix.settings import MatrixAccount, make_account
+from hermes_agent.gateway.platforms.matrix.wire import MatrixRefusedError, News, RoomNews
 from hermes_agent.gateway.platforms.table import Variable
 
 if TYPE_CHECKING:
-    from hermes_agent.gateway.platforms.matrix.connection import (
-        MatrixConnection,
-        MatrixRefusedError,
-        News,
-        RoomNews,
-    )
+    from hermes_agent.gateway.platforms.matrix.connection import MatrixConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +69,6 @@ MAX_TEXT = 8_000
 """Bytes of Markdown. With its HTML, twice in an edit, encrypted, it must fit into 65,536."""
 _TYPING_SECONDS = 8.0
 _REMEMBERED = 2_000
-_REMEMBERED_THREADS = 200
 _MARGIN_SECONDS = 300.0
 _CONNECTION = "hermes_agent.gateway.platforms.matrix.connection"
 _UNREADABLE = (
@@ -122,17 +117,10 @@ class MatrixAdapter(BaseAdapter):
         )
         self._account = account
         self._connection = connection
-        self._refused = cast("type[MatrixRefusedError]", load(f"{_CONNECTION}:MatrixRefusedError"))
-        self._cursor = ""
-        self._synced_at = 0.0
+        self._kept: Memory | None = None
         self._first: News | None = None
-        self._salt = ""
         self._own_events: OrderedDict[str, None] = OrderedDict()
-        self._notices: dict[str, str] = {}
-        self._invitations: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
-        self._direct: dict[str, str] = {}
-        self._threads: dict[str, str] = {}
         self._typing: set[str] = set()
         self._beside: set[asyncio.Task[None]] = set()
 
@@ -141,15 +129,7 @@ class MatrixAdapter(BaseAdapter):
         self.receiver = receiver
         try:
             await self._connection.open()
-            stored = _mapping(await receiver.load_cursor(NAME))
-            if stored.get("user") == self._connection.user_id:
-                self._cursor = stored.get("token", "")
-                self._synced_at = _number(stored.get("at", ""))
-            self._salt = await _load_salt(receiver)
-            self._invitations = _mapping(await receiver.load_cursor(f"{NAME}.invitations"))
-            self._notices = _mapping(await receiver.load_cursor(f"{NAME}.notices"))
-            self._direct = _mapping(await receiver.load_cursor(f"{NAME}.direct"))
-            self._threads = _mapping(await receiver.load_cursor(f"{NAME}.threads"))
+            self._kept = await Memory.load(receiver, self._connection.user_id)
             self._first = await self._first_sync()
         except PlatformError as error:
             await self.stop()
@@ -168,7 +148,7 @@ class MatrixAdapter(BaseAdapter):
                 if news is not None:
                     await self._take(news)
                 self.progressed()
-                news = await self._connection.sync(self._cursor, is_first=False)
+                news = await self._connection.sync(self._memory.token, is_first=False)
         except PlatformError as error:
             raise self._lost(error) from error
 
@@ -190,10 +170,12 @@ class MatrixAdapter(BaseAdapter):
             related = relation(part.address.thread_id, part.reply_to_id)
             if related:
                 content["m.relates_to"] = dict(related)
-            event_id = await self._connection.send(room_id, content, f"hermes.{self._salt}.{part.key}")
+            event_id = await self._connection.send(room_id, content, f"hermes.{self._memory.salt}.{part.key}")
         except PlatformError as error:
             raise self._not_sent(error) from error
-        await self._remember(room_id, part.address.thread_id)
+        if part.address.thread_id:  # what is said there is for us from now on
+            with suppress(StoreError):  # it is sent all the same
+                await self._memory.put("threads", part.address.thread_id, room_id)
         if room_id in self._typing:  # the server would go on showing it
             self._typing.discard(room_id)
             self._soon(self._connection.typing(room_id, 0))
@@ -237,48 +219,53 @@ class MatrixAdapter(BaseAdapter):
             "rooms": str(self._connection.room_count),
             "encryption": "on" if self._connection.reads_encrypted else "off",
         }
-        if self._invitations:
-            waiting = ", ".join(f"{who} ({room})" for room, who in list(self._invitations.items())[-3:])
+        if self._kept is not None and self._kept.invitations:
+            newest = list(self._kept.invitations.items())[-3:]
+            waiting = ", ".join(f"{who} ({room})" for room, who in newest)
             facts["invitations_of_strangers"] = waiting
         return facts
+
+    @property
+    def _memory(self) -> Memory:
+        if self._kept is None:
+            raise NotReadyError("Not connected")
+        return self._kept
 
     # Receiving.
 
     async def _first_sync(self) -> News:
         """From the cursor, or from nothing if the server does not know it any more."""
         try:
-            return await self._connection.sync(self._cursor, is_first=True)
-        except self._refused as error:
-            if not self._cursor or error.is_signed_out or error.status != 400:
+            return await self._connection.sync(self._memory.token, is_first=True)
+        except MatrixRefusedError as error:
+            if not self._memory.token or error.is_signed_out or error.status != 400:
                 raise
             _LOG.warning(
                 "matrix: the server does not know how far we were (%s); looking at what is there", error
             )
-            self._cursor = ""
+            self._memory.token = ""
             return await self._connection.sync("", is_first=True)
 
     async def _take(self, news: News) -> None:
         """Everything of one sync; the cursor is stored when all of it is."""
-        assert self.receiver is not None
+        memory = self._memory
         # Without a cursor everything is news: then the server's clock decides, the first time nothing counts.
-        since = 0.0 if self._cursor else (self._synced_at - _MARGIN_SECONDS if self._synced_at else math.inf)
+        since = (
+            0.0 if memory.token else (memory.synced_at - _MARGIN_SECONDS if memory.synced_at else math.inf)
+        )
         for room in news.rooms if since < math.inf else ():
             await self._take_room(room, since)
         await self._take_invitations(news.invitations)
-        self._cursor = news.next_batch
-        self._synced_at = time.time()
-        stored = json.dumps(
-            {"user": self._connection.user_id, "token": news.next_batch, "at": f"{self._synced_at:.0f}"}
-        )
-        await self.receiver.save_cursor(NAME, stored)
+        await memory.synced(news.next_batch)
 
     async def _take_room(self, room: RoomNews, since: float) -> None:
         events: Sequence[Json] = [event for event in room.events if happened_at(event) >= since]
-        if room.gap_from and self._cursor:
+        if room.gap_from and self._memory.token:
             try:
-                events = [*await self._connection.older(room.room_id, room.gap_from, self._cursor), *events]
-            except self._refused as error:
-                if error.is_signed_out or error.retry_after_seconds:
+                missed = await self._connection.older(room.room_id, room.gap_from, self._memory.token)
+                events = [*missed, *events]
+            except MatrixRefusedError as error:
+                if not error.is_final:
                     raise
                 _LOG.warning("matrix: what was said in %s meanwhile cannot be read: %s", room.room_id, error)
         events = since_invitation(events, self._connection.user_id)
@@ -292,7 +279,8 @@ class MatrixAdapter(BaseAdapter):
             said = read_anyhow(event)
             if said is not None:
                 await self._hand_over(room.room_id, said)
-                await self._forget_notice(room.room_id)
+                if self._memory.notices.get(room.room_id) == "key":
+                    await self._memory.drop("notices", room.room_id)  # the next trouble is told anew
                 last = str(event.get("event_id") or "")
         if last and self._account.settings.read_markers:
             self._soon(self._connection.mark_read(room.room_id, last))
@@ -311,7 +299,7 @@ class MatrixAdapter(BaseAdapter):
             or room_id in own.free_response_rooms
             or connection.user_id in said.mentions
             or await self._is_ours(room_id, said.reply_to_id)
-            or said.thread_id in self._threads
+            or said.thread_id in self._memory.threads
             or await self._is_ours(room_id, said.thread_id)
         )
         thread_id = said.thread_id
@@ -338,16 +326,14 @@ class MatrixAdapter(BaseAdapter):
 
     async def _is_direct(self, room_id: str, sender: str) -> bool:
         """Whether nobody else is there; remembered, for messages to the person."""
-        assert self.receiver is not None
         try:
             is_direct = await self._connection.people(room_id) == {sender, self._connection.user_id}
-        except self._refused as error:
-            if error.is_signed_out:
-                raise
+        except MatrixRefusedError as error:
+            if not error.is_final:
+                raise  # it comes again with the next sync
             return False
-        if is_direct and self._direct.get(sender) != room_id:
-            self._direct[sender] = room_id
-            await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
+        if is_direct:
+            await self._memory.put("direct", sender, room_id)
         return is_direct
 
     async def _is_ours(self, room_id: str, event_id: str) -> bool:
@@ -356,17 +342,16 @@ class MatrixAdapter(BaseAdapter):
             return bool(event_id)
         try:
             event = await self._connection.event(room_id, event_id)
-        except PlatformError:
+        except MatrixRefusedError as error:
+            if not error.is_final:
+                raise
             return False
         return event.get("sender") == self._connection.user_id
 
     async def _take_invitations(self, fresh: Mapping[str, str]) -> None:
         """Join where somebody invites who may talk; others wait, and are looked at again with each sync."""
         assert self.receiver is not None
-        if not fresh and not self._invitations:
-            return
-        waiting = {**self._invitations, **fresh}
-        for room_id, inviter in list(waiting.items()):
+        for room_id, inviter in list({**self._memory.invitations, **fresh}.items()):
             if not inviter or not self.receiver.may_talk(NAME, Person(inviter)):
                 if room_id in fresh:
                     _LOG.warning(
@@ -374,23 +359,25 @@ class MatrixAdapter(BaseAdapter):
                         inviter or "somebody",
                         room_id,
                     )
-                continue
-            try:
-                await self._connection.join(room_id)
-                _LOG.info("matrix: joined %s, invited by %s", room_id, inviter)
-                # If it is one; that is looked at before it is used.
-                self._direct.setdefault(inviter, room_id)
-                await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
-            except self._refused as error:
-                if error.is_signed_out:
-                    raise
-                _LOG.warning("matrix: cannot join %s: %s", room_id, error)
-                if error.retry_after_seconds is not None or error.status >= 500:
-                    continue
-            del waiting[room_id]
-        if waiting != self._invitations:
-            self._invitations = dict(list(waiting.items())[-100:])
-            await self.receiver.save_cursor(f"{NAME}.invitations", json.dumps(self._invitations))
+                await self._memory.put("invitations", room_id, inviter)
+            elif await self._join(room_id, inviter):
+                await self._memory.drop("invitations", room_id)
+            else:
+                await self._memory.put("invitations", room_id, inviter)
+
+    async def _join(self, room_id: str, inviter: str) -> bool:
+        """Accept an invitation; False if that may work later."""
+        try:
+            await self._connection.join(room_id)
+        except MatrixRefusedError as error:
+            if error.is_signed_out:
+                raise
+            _LOG.warning("matrix: cannot join %s: %s", room_id, error)
+            return error.is_final
+        _LOG.info("matrix: joined %s, invited by %s", room_id, inviter)
+        if inviter not in self._memory.direct:  # if it is one; that is looked at before it is used
+            await self._memory.put("direct", inviter, room_id)
+        return True
 
     async def _tell_unreadable(self, room_id: str, event: Json) -> None:
         """Say once in each room why nothing comes back."""
@@ -398,21 +385,13 @@ class MatrixAdapter(BaseAdapter):
         sender = str(event.get("sender") or "")
         reason = "key" if self._connection.reads_encrypted else "off"
         _LOG.warning("matrix: a message of %s in %s cannot be decrypted", sender, room_id)
-        if self._notices.get(room_id) == reason or not self.receiver.may_talk(NAME, Person(sender)):
+        if self._memory.notices.get(room_id) == reason or not self.receiver.may_talk(NAME, Person(sender)):
             return
         text = _NO_KEY if reason == "key" else _UNREADABLE
         with suppress(PlatformError):
-            transaction = f"hermes.{self._salt}.{reason}.{event.get('event_id')}"
+            transaction = f"hermes.{self._memory.salt}.{reason}.{event.get('event_id')}"
             await self._connection.send(room_id, text_content(text, is_notice=True), transaction)
-            self._notices[room_id] = reason
-            await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
-
-    async def _forget_notice(self, room_id: str) -> None:
-        """It can be read again: the next trouble is told anew."""
-        assert self.receiver is not None
-        if self._notices.get(room_id) == "key":
-            del self._notices[room_id]
-            await self.receiver.save_cursor(f"{NAME}.notices", json.dumps(self._notices))
+            await self._memory.put("notices", room_id, reason)
 
     def _soon(self, call: Coroutine[Any, Any, None]) -> None:
         """Do something beside that nobody waits for and that may fail."""
@@ -436,17 +415,14 @@ class MatrixAdapter(BaseAdapter):
                 why="It looks like !room:server, #alias:server or @person:server",
                 is_permanent=True,
             )
-        known = self._direct.get(chat_id) or self._aliases.get(chat_id)
-        pair = {chat_id, self._connection.user_id}
-        if known and (chat_id[0] == "#" or await self._connection.people(known) == pair):
+        known = self._memory.direct.get(chat_id) or self._aliases.get(chat_id)
+        if known and (chat_id[0] == "#" or await self._is_direct(known, chat_id)):
             return known
         room_id = await self._connection.open_room(chat_id)
         if chat_id[0] == "#":
             self._aliases[chat_id] = room_id
         else:
-            self._direct[chat_id] = room_id
-            assert self.receiver is not None
-            await self.receiver.save_cursor(f"{NAME}.direct", json.dumps(self._direct))
+            await self._memory.put("direct", chat_id, room_id)
         return room_id
 
     async def _file_content(self, room_id: str, file: OutgoingFile) -> Content:
@@ -458,31 +434,7 @@ class MatrixAdapter(BaseAdapter):
         media_type = guess_type(name)[0] or "application/octet-stream"
         encrypt = self._connection.reads_encrypted and self._connection.is_encrypted(room_id)
         url, keys = await self._connection.upload(data, name, media_type, encrypt=encrypt)
-        kind = {"image": "m.image", "video": "m.video", "voice": "m.audio", "audio": "m.audio"}.get(
-            file.kind, "m.file"
-        )
-        content: dict[str, Any] = {
-            "msgtype": kind,
-            "body": encodable(file.caption) or name,
-            "filename": name,
-            "info": {"mimetype": media_type, "size": len(data)},
-            "m.mentions": {},
-        }
-        if file.kind == "voice":
-            content["org.matrix.msc3245.voice"] = {}
-        if keys:
-            content["file"] = {**keys, "url": url}
-        else:
-            content["url"] = url
-        return content
-
-    async def _remember(self, room_id: str, thread_id: str) -> None:
-        """We take part in a thread: what is said there is for us from now on."""
-        assert self.receiver is not None
-        if thread_id and thread_id not in self._threads:
-            self._threads = dict([*self._threads.items(), (thread_id, room_id)][-_REMEMBERED_THREADS:])
-            with suppress(StoreError):  # the message is sent all the same
-                await self.receiver.save_cursor(f"{NAME}.threads", json.dumps(self._threads))
+        return file_content(file, name, media_type, len(data), url, keys)
 
     # Errors.
 
@@ -490,7 +442,7 @@ class MatrixAdapter(BaseAdapter):
         """For `start` and `run`."""
         if isinstance(error, NotReadyError | AuthFailedError):
             return error
-        if not isinstance(error, self._refused):
+        if not isinstance(error, MatrixRefusedError):
             return NotReadyError(error.message, why=error.why)
         if not error.is_signed_out:
             return NotReadyError(error.message, why=error.why, retry_after_seconds=error.retry_after_seconds)
@@ -507,35 +459,11 @@ class MatrixAdapter(BaseAdapter):
     def _not_sent(self, error: PlatformError) -> DeliveryError:
         if isinstance(error, DeliveryError):
             return error
-        if not isinstance(error, self._refused):
+        if not isinstance(error, MatrixRefusedError):
             return DeliveryError(error.message, why=error.why)
         return DeliveryError(
             error.message,
             why=error.why,
-            is_permanent=error.status in (400, 403, 404, 405, 413) or error.code == "M_FORBIDDEN",
+            is_permanent=error.is_final,
             retry_after_seconds=error.retry_after_seconds,
         )
-
-
-async def _load_salt(receiver: Receiver) -> str:
-    """Part of all transaction ids: a new database counts from one again, but the server remembers."""
-    found = await receiver.load_cursor(f"{NAME}.salt")
-    if not found:
-        found = secrets.token_hex(6)
-        await receiver.save_cursor(f"{NAME}.salt", found)
-    return found
-
-
-def _mapping(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,9 +29,15 @@ from nio import (  # type: ignore[import-untyped]
 from nio.crypto import ENCRYPTION_ENABLED, decrypt_attachment  # type: ignore[import-untyped]
 
 from hermes_agent.config.files import replace_atomically
-from hermes_agent.core.errors import AuthFailedError, NotReadyError, PlatformError
+from hermes_agent.core.errors import AuthFailedError, NotReadyError
 from hermes_agent.gateway.platforms.matrix.events import Json
 from hermes_agent.gateway.platforms.matrix.settings import MatrixAccount
+from hermes_agent.gateway.platforms.matrix.wire import (
+    MatrixRefusedError,
+    MatrixUnreachableError,
+    News,
+    RoomNews,
+)
 
 _LOG = logging.getLogger(__name__)
 # It tells on standard error what we tell in our own words.
@@ -49,63 +54,6 @@ _FILTER = {
     "presence": {"types": []},
     "room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 50, "lazy_load_members": True}},
 }
-_SIGNED_OUT = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"})
-
-
-class MatrixUnreachableError(PlatformError):
-    """The home server does not answer."""
-
-
-class MatrixRefusedError(PlatformError):
-    """The home server refuses a request.
-
-    Args:
-        message: What was refused.
-        code: `M_FORBIDDEN` …; empty if it gave none.
-        status: HTTP status; 0 if unknown.
-        retry_after_seconds: When it asked for patience.
-        is_soft: Signed out, but the device and its keys are kept.
-        why: What it said.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str = "",
-        status: int = 0,
-        retry_after_seconds: float | None = None,
-        is_soft: bool = False,
-        why: str | None = None,
-    ) -> None:
-        super().__init__(message, why=why)
-        self.code = code
-        self.status = status
-        self.retry_after_seconds = retry_after_seconds
-        self.is_soft = is_soft
-
-    @property
-    def is_signed_out(self) -> bool:
-        """The token does not count any more."""
-        return self.code in _SIGNED_OUT
-
-
-@dataclass(frozen=True, slots=True)
-class RoomNews:
-    """What happened in a room, the oldest first. `gap_from` is where missing events begin, backwards."""
-
-    room_id: str
-    events: tuple[Json, ...]
-    gap_from: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """One sync. `invitations` are room ids with who invites."""
-
-    next_batch: str
-    rooms: tuple[RoomNews, ...] = ()
-    invitations: Mapping[str, str] = field(default_factory=dict)
 
 
 class MatrixConnection:
@@ -238,7 +186,7 @@ class MatrixConnection:
         return found[::-1]
 
     async def people(self, room_id: str) -> frozenset[str]:
-        """Who is in a room, or invited; nobody if we may not know. Raises like `send`.
+        """Who is in a room, or invited. Raises like `send`.
 
         Counts that come with a sync are not complete after a restart, so the server is asked.
         """
@@ -247,13 +195,11 @@ class MatrixConnection:
             path = f"/_matrix/client/v3/rooms/{quote(room_id, safe='')}/members?not_membership=leave"
             response = await self._get(path)
             try:
-                found = (
-                    json.loads(await self._read(response, _MOST_PEOPLE_BYTES))
-                    if response.status == 200
-                    else {}
-                )
-            except ValueError:
-                found = {}
+                if response.status != 200:
+                    raise MatrixRefusedError("Nobody says who is in the room", status=response.status)
+                found = json.loads(await self._read(response, _MOST_PEOPLE_BYTES))
+            except ValueError as error:
+                raise MatrixUnreachableError("The home server's answer cannot be read") from error
             finally:
                 response.release()
             known = self._people[room_id] = frozenset(
@@ -523,12 +469,6 @@ class MatrixConnection:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise MatrixUnreachableError("The file cannot be downloaded", why=str(error)) from error
         return bytes(data)
-
-
-def as_not_ready(error: MatrixUnreachableError | MatrixRefusedError) -> NotReadyError:
-    """For `start` and `run`."""
-    wait = error.retry_after_seconds if isinstance(error, MatrixRefusedError) else None
-    return NotReadyError(error.message, why=error.why, retry_after_seconds=wait)
 
 
 def _source(event: Any) -> Json:

@@ -11,8 +11,11 @@ from typing import Any, TypeAlias
 
 from markdown_it import MarkdownIt
 
+from hermes_agent.core.platform import OutgoingFile
+
 Content: TypeAlias = dict[str, Any]
 
+_KINDS = {"image": "m.image", "video": "m.video", "voice": "m.audio", "audio": "m.audio"}
 _MOST_BYTES = 40_000
 """Of the content in JSON. An event may have 65,536, of which encryption takes a third."""
 _USER = re.compile(r"(?<![\w/=:.-])@[a-z0-9._=/+-]{1,200}:[A-Za-z0-9.-]{1,200}(?::\d{1,5})?")
@@ -43,6 +46,31 @@ def edit_content(event_id: str, markdown: str, *, is_notice: bool = False) -> Co
         "m.new_content": new,
         "m.relates_to": {"rel_type": "m.replace", "event_id": event_id},
     }
+
+
+def file_content(
+    file: OutgoingFile, name: str, media_type: str, size: int, url: str, keys: Mapping[str, Any] | None
+) -> Content:
+    """An `m.room.message` for an uploaded file.
+
+    Args:
+        file: What it is.
+        name: What it is called.
+        media_type: Of the content.
+        size: Bytes.
+        url: Where it was uploaded to.
+        keys: How to read it, if it was encrypted.
+    """
+    content: Content = {
+        "msgtype": _KINDS.get(file.kind, "m.file"),
+        "body": encodable(file.caption) or name,
+        "filename": name,
+        "info": {"mimetype": media_type, "size": size},
+        "m.mentions": {},
+    }
+    if file.kind == "voice":
+        content["org.matrix.msc3245.voice"] = {}
+    return {**content, "file": {**keys, "url": url}} if keys else {**content, "url": url}
 
 
 def relation(thread_id: str, reply_to_id: str) -> Mapping[str, Any]:
