@@ -24,6 +24,7 @@ from hermes_agent.api.metrics import Metrics
 from hermes_agent.api.ports import ApiPorts
 from hermes_agent.api.responses import Responses
 from hermes_agent.api.runs import Runs
+from hermes_agent.api.session_pages import SessionPages
 from hermes_agent.api.sessions import Sessions
 from hermes_agent.core.errors import HermesError
 
@@ -80,6 +81,7 @@ class Application:
         responses = Responses(conductor, idempotency, ports.store, name)
         runs = Runs(conductor, idempotency, ports.store)
         jobs = Jobs(ports.jobs)
+        pages = SessionPages(ports, self.runs.sessions)
         self._router = Router(
             [
                 self._route("POST", "/v1/chat/completions", chat.create),
@@ -102,6 +104,11 @@ class Application:
                 self._route("GET", "/v1/capabilities", about.capabilities),
                 self._route("GET", "/v1/skills", about.skills),
                 self._route("GET", "/v1/toolsets", about.toolsets),
+                self._route("GET", "/api/sessions", pages.list),
+                self._route("GET", "/api/sessions/{session_id}", pages.get),
+                self._route("PATCH", "/api/sessions/{session_id}", pages.rename),
+                self._route("DELETE", "/api/sessions/{session_id}", pages.delete),
+                self._route("POST", "/api/sessions/{session_id}/fork", pages.fork),
                 self._route("GET", "/api/jobs", jobs.list),
                 self._route("POST", "/api/jobs", jobs.create),
                 self._route("GET", "/api/jobs/{job_id}", jobs.get),

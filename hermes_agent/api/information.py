@@ -100,6 +100,7 @@ class Information:
                     "run_steer": True,
                     "run_approval": True,
                     "jobs_api": True,
+                    "sessions_api": True,
                     "tool_progress_events": True,
                     "session_continuity": True,
                     "idempotency": True,

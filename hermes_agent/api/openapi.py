@@ -114,6 +114,8 @@ def _schemas() -> dict[str, Any]:
         "Job": _object(
             ["job"], job=_object(["id", "name", "schedule", "state"], id=_TEXT, name=_TEXT, state=_TEXT)
         ),
+        "Session": _object(["session"], session=_object(["id"], id=_TEXT)),
+        "Title": _object(["title"], title={"type": "string", "minLength": 1, "maxLength": 200}),
         "Steering": _object(["text"], text={"type": "string", "minLength": 1}),
         "Any": {"type": "object"},
     }
@@ -146,6 +148,15 @@ _EVENTS = _header("X-Hermes-Events", "Extension events: tools, approvals, reason
 _LAST_EVENT = _header("Last-Event-ID", "Go on after this event")
 
 
+def _number(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    }
+
+
 def _path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
@@ -173,6 +184,7 @@ def _operation(
 
 def _paths() -> dict[str, Any]:
     response, run, job = _path("response_id"), _path("run_id"), _path("job_id")
+    session = _path("session_id")
     anything = _answers("Any")
     return {
         "/health": {"get": _operation("Whether requests are answered", anything, is_open=True)},
@@ -229,6 +241,19 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "Say something to a running agent", _answers("Run"), body="Steering", parameters=[run]
             )
+        },
+        "/api/sessions": {
+            "get": _operation(
+                "Stored conversations", anything, parameters=[_number("limit"), _number("offset")]
+            )
+        },
+        "/api/sessions/{session_id}": {
+            "get": _operation("A conversation with its messages", _answers("Session"), parameters=[session]),
+            "patch": _operation("Rename it", _answers("Session"), body="Title", parameters=[session]),
+            "delete": _operation("Delete it", anything, parameters=[session]),
+        },
+        "/api/sessions/{session_id}/fork": {
+            "post": _operation("Copy it", _answers("Session", 201), parameters=[session])
         },
         "/api/jobs": {
             "get": _operation("Scheduled jobs", anything),

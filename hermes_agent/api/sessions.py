@@ -288,6 +288,17 @@ class Sessions:
             self._successors.popitem(last=False)
         await self._ports.store.name_session(f"after:{old_id}", session.id)
 
+    async def release(self, session_id: str) -> None:
+        """Close a stored session if it is open. Raises `ApiError` 409 while it works."""
+        async with self._opening:
+            known = self._open.get(session_id)
+            if known is None:
+                return
+            if known.is_busy:
+                raise _busy(session_id)
+            del self._open[session_id]
+            await known.session.aclose()
+
     def _current(self, session_id: str) -> str:
         seen = {session_id}
         while (successor := self._successors.get(session_id)) is not None and successor not in seen:

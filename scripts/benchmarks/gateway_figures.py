@@ -156,7 +156,7 @@ def _start(hermes: str, env: dict[str, str]) -> Iterator[Figure]:
     ratio = statistics.median(ready) / statistics.median(plain)
     yield (
         "ready, with the API and one platform",
-        f"{ratio:.2f} × `python -c 'import openai, uvicorn'` (+{above:.0f} ms)",
+        f"{ratio:.2f} × `python -c 'import openai, uvicorn'` ({above:+.0f} ms)",
         "+600 ms",
         above <= 600,
     )
