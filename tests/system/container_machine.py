@@ -240,8 +240,9 @@ class Machine:
                 self.api.remove_container(name, force=True, v=True)
             except errors.NotFound:
                 continue
-        for image in self.layers():
-            self.api.remove_image(image, force=True)
+        for image in self.api.images(filters={"label": f"hermes-agent.container={self.name}"}):
+            with contextlib.suppress(errors.APIError):  # the engine may still be busy with removing it
+                self.api.remove_image(image["Id"], force=True)
 
 
 COMMAND = [sys.executable, "-m", "hermes_agent.deploy.container.command"]

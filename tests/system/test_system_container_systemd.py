@@ -41,7 +41,7 @@ def machine() -> Iterator[Machine]:
     place = Path(tempfile.mkdtemp(prefix="hermes-test-", dir="/var/lib"))
     place.chmod(0o755)
     (place / "units").mkdir()
-    make_store(place / "store")
+    make_store(place / "store", libraries=True)
     yield from machines("docker", place / "store", place)
     shutil.rmtree(place)
 
