@@ -13,7 +13,12 @@ from hermes_agent.config.sections.gateway import PlatformSettings
 from hermes_agent.core.errors import AuthFailedError, DeliveryError, NotReadyError
 from hermes_agent.core.platform import ChatAddress, OutgoingPart
 from hermes_agent.gateway.platforms.email.formatting import Letter, compose
-from hermes_agent.gateway.platforms.email.imap import ImapClosedError, ImapConnection, ImapRefusedError
+from hermes_agent.gateway.platforms.email.imap import (
+    ImapClosedError,
+    ImapConnection,
+    ImapRefusedError,
+    mailbox_name,
+)
 from hermes_agent.gateway.platforms.email.mailbox import Mailbox
 from hermes_agent.gateway.platforms.email.settings import Account, make_account
 from hermes_agent.gateway.platforms.email.submission import Submission
@@ -224,6 +229,14 @@ async def test_more_than_was_asked_for_is_refused(answer: str) -> None:
         with pytest.raises(ImapClosedError):
             await connection.body(5)
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [("INBOX", "INBOX"), ("A&B", "A&-B"), ("Entwürfe", "Entw&APw-rfe"), ("日本語/x", "&ZeVnLIqe-/x")],
+)
+def test_folders_are_spelled_as_imap_wants_them(name: str, spelled: str) -> None:
+    assert mailbox_name(name) == spelled
 
 
 async def test_a_name_with_a_line_break_is_no_command() -> None:

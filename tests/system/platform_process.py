@@ -18,6 +18,10 @@ RULES = {
         {"when": {"user": r"send the file (\S+)"}, "text": "Here it is.\nMEDIA:{{match.1}}"},
         {"when": {"user": r"run pwd"}, "tool_calls": [{"name": "terminal", "arguments": {"command": "pwd"}}]},
         {
+            "when": {"user": r"remove it"},
+            "tool_calls": [{"name": "terminal", "arguments": {"command": "rm -rf ./old && echo removed"}}],
+        },
+        {
             "when": {"user": r"show markdown"},
             "text": "A **bold** word, a [link](https://example.org), <b>raw</b>.",
         },

@@ -263,6 +263,22 @@ def test_a_tool_call_is_not_a_mail_of_its_own(gateway: PlatformGateway, servers:
     assert len(servers.mails()) == 1
 
 
+def test_a_risky_command_is_approved_by_answering(gateway: PlatformGateway, servers: MailServers) -> None:
+    gateway.start()
+    asked = letter("remove it")
+    servers.submit(asked)
+    question = servers.wait_for_mail("May I run this?")
+    assert "rm -rf ./old" in body(question)
+    quoted = "".join(f"> {line}\n" for line in body(question).splitlines())
+    answer = letter(
+        f"/approve\n\nOn Sat, 21 Nov 2026 at 10:00, Hermes <{HERMES}> wrote:\n{quoted}",
+        In_Reply_To=question["Message-ID"],
+        References=f"{asked['Message-ID']} {question['Message-ID']}",
+    )
+    servers.submit(answer)
+    servers.wait_for_mail("removed")
+
+
 def test_a_wrong_password_is_said_and_not_tried_again(gateway: PlatformGateway, servers: MailServers) -> None:
     gateway.env["EMAIL_PASSWORD"] = "wrong"
     gateway.start()

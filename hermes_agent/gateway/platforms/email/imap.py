@@ -136,7 +136,8 @@ class ImapConnection:
 
     async def select(self, folder: str, *, read_only: bool = False) -> Folder:
         """Open a folder. Raises `ImapRefusedError`, `ImapClosedError`."""
-        lines = await self.command(f"{'EXAMINE' if read_only else 'SELECT'} {quoted(folder)}")
+        name = quoted(mailbox_name(folder))
+        lines = await self.command(f"{'EXAMINE' if read_only else 'SELECT'} {name}")
         found = Folder()
         for line in lines:
             if match := re.search(rb"\[UIDVALIDITY (\d+)\]", line.text, re.IGNORECASE):
@@ -338,6 +339,17 @@ class ImapConnection:
         for line in await self.command("CAPABILITY"):
             if line.text.upper().startswith(b"* CAPABILITY"):
                 self.capabilities = frozenset(line.text.decode("ascii", "replace").upper().split()[2:])
+
+
+def mailbox_name(name: str) -> str:
+    """A folder's name as IMAP spells it (RFC 3501, modified UTF-7). Raises `ImapRefusedError`."""
+    if any(character in name for character in "\r\n\0"):
+        raise ImapRefusedError("A line break or a zero byte in the name of a folder")
+    pieces = re.split(r"([^\x20-\x7e]+)", name.replace("&", "&-"))
+    for index in range(1, len(pieces), 2):
+        encoded = base64.b64encode(pieces[index].encode("utf-16-be", "replace")).decode("ascii")
+        pieces[index] = f"&{encoded.rstrip('=').replace('/', ',')}-"
+    return "".join(pieces)
 
 
 def quoted(text: str) -> str:
