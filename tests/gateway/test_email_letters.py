@@ -5,14 +5,17 @@ from __future__ import annotations
 import email
 import email.policy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_agent.config.sections.gateway import PlatformSettings
+from hermes_agent.config.sections.session_reset import SessionResetSettings
 from hermes_agent.core.errors import SettingError
 from hermes_agent.core.platform import ChatAddress, OutgoingFile, OutgoingPart
+from hermes_agent.gateway.keys import policy_for
 from hermes_agent.gateway.platforms.email.formatting import Letter, compose, message_id, to_html
 from hermes_agent.gateway.platforms.email.mailbox import Cursor
 from hermes_agent.gateway.platforms.email.settings import make_account
@@ -159,3 +162,19 @@ def test_defaults_fit_the_ports_and_known_providers() -> None:
     account = make_account(PlatformSettings(extra={"trusted_authserv_ids": []}), other.get)
     assert (account.imap_security, account.smtp_security) == ("starttls", "tls")
     assert account.trusted == ("mx.google.com",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [
+        ({}, "none"),
+        ({"mode": "daily"}, "daily"),
+        ({"by_platform": {"email": {"mode": "idle"}}}, "idle"),
+        ({"by_type": {"thread": {"mode": "both"}}}, "both"),
+        ({"by_platform": {"telegram": {"mode": "idle"}}}, "none"),
+    ],
+)
+def test_a_mail_thread_does_not_start_afresh_at_night_unless_somebody_wants_it(
+    settings: dict[str, Any], mode: str
+) -> None:
+    assert policy_for(SessionResetSettings.model_validate(settings), "email", "thread").mode == mode
