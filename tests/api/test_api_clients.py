@@ -207,7 +207,7 @@ async def test_openai_for_node_works(start_api: StartApi, tmp_path: Path) -> Non
         pytest.skip("npm is not installed")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     try:
-        await finish("npm", "install", "--no-audit", "--no-fund", "openai", cwd=tmp_path)
+        await finish("npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "openai", cwd=tmp_path)
     except (AssertionError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"the openai package cannot be had from npm: {str(error)[:200]}")
     (tmp_path / "ask.mjs").write_text(NODE)

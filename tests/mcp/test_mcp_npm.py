@@ -1,5 +1,6 @@
 """The reference servers from npm, over their real transports."""
 
+import fcntl
 import shutil
 import subprocess
 import tempfile
@@ -21,17 +22,28 @@ def programs() -> Path:
     if npm is None:
         pytest.skip("npm is not installed")
     found = PLACE / "node_modules" / ".bin"
-    if not (found / "mcp-server-filesystem").exists():
+    PLACE.mkdir(exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes run side by side
+        if not (found / "mcp-server-filesystem").exists():
+            install(npm)
+    return found
+
+
+def install(npm: str) -> None:
+    options = ["--no-fund", "--no-audit", "--fetch-retries=0"]  # each retry waits 10 s and more
+    try:
         installed = subprocess.run(
-            [npm, "install", "--no-fund", "--no-audit", "--prefix", str(PLACE), *PACKAGES],
+            [npm, "install", *options, "--prefix", str(PLACE), *PACKAGES],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=90,
             check=False,
         )
-        if installed.returncode:
-            pytest.skip(f"npm cannot install the servers: {installed.stderr[-200:]}")
-    return found
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot install the servers: no answer for 90 s")
+    if installed.returncode:
+        pytest.skip(f"npm cannot install the servers: {installed.stderr[-200:]}")
 
 
 async def test_server_everything_shows_all_its_features(bench: Bench, programs: Path) -> None:
