@@ -59,6 +59,7 @@ class SessionOptions:
         system_prompt: A whole prompt for a new session; None builds the usual one at the first run.
         cache_key: Names the conversation to the provider's prompt cache; empty means the session's id.
         reasoning_effort: None takes the configured one.
+        surface: A block of the prompt, with a heading, about where answers are shown; empty says nothing.
     """
 
     source: str = "cli"
@@ -77,6 +78,7 @@ class SessionOptions:
     system_prompt: str | None = None
     cache_key: str = ""
     reasoning_effort: ReasoningEffort | None = None
+    surface: str = ""
 
 
 def _unseen(_line: str) -> None:
@@ -398,5 +400,6 @@ class AgentService:
             project_rules_path=rules.path if rules else "",
             project_rules=rules.text if rules else "",
             personality=get_personality(name, self.settings.agent.personalities) if name else "",
+            surface=options.surface,
             sections=sections.blocks,
         )

@@ -19,6 +19,7 @@ from hermes_agent.core.session import SessionRecord
 from hermes_agent.gateway.context import GatewayContext
 from hermes_agent.gateway.keys import account_of, is_passing, policy_for, principal_of
 from hermes_agent.gateway.platforms.table import has_chats
+from hermes_agent.gateway.surface_prompt import surface_prompt, surface_rules
 
 _LOG = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class ChatSession:
             session = await service.resume(record, self._options(message))
             await self.close()
             self._adopt(session, message)
+            await self._tell_place(session, message)
         await self.remember(message)
         assert self.session is not None
         return self.session
@@ -193,6 +195,14 @@ class ChatSession:
         session.on_notify = self.on_notify
         session.scope.on_process = self._context.processes.follower(message.address)
 
+    async def _tell_place(self, session: Session, message: InboundMessage) -> None:
+        """Tell the agent once that a conversation from elsewhere goes on in a chat: its prompt is frozen."""
+        platform, record = message.platform, session.record
+        known = record.model_config.get("surface", record.source)
+        if known != platform and has_chats(platform):
+            session.add_note(f"The conversation goes on in a chat. {surface_rules(platform)}")
+            await session.keep_config(surface=platform)
+
     async def _load_choices(self, message: InboundMessage) -> None:
         if self._has_choices or self._is_background:
             return
@@ -208,6 +218,7 @@ class ChatSession:
             source=message.platform,
             user_id=account_of(message, self.key),
             principal=principal_of(message, self.key),
+            surface=surface_prompt(message, self.key),
         )
 
     def _reset_reason(self, message: InboundMessage, chat: Chat) -> str:

@@ -391,12 +391,15 @@ def test_files_of_an_answer_are_sent_and_secret_ones_refused(
     report.write_text("figures")
     (gateway.home.root.parent / ".env").write_text("KEY=1")
     answer = f"Here.\nMEDIA:{report}\nMEDIA:{gateway.home.root.parent}/.env\nMEDIA:{gateway.home.env_file}"
-    follow(gateway, model_server, [{"when": {"user": "report"}, "text": answer}])
+    server = follow(gateway, model_server, [{"when": {"user": "report"}, "text": answer}])
     chat_server.say("the report")
     chat_server.wait_for(lambda: any(each.file for each in chat_server.shown))
     (sent,) = [each.file for each in chat_server.shown if each.file]
     assert (sent["name"], base64.b64decode(sent["data"])) == ("report.txt", b"figures")
     assert chat_server.texts()[0].count("was not sent") == 2
+    prompt = json.dumps(server.requests[0].body["messages"][0])
+    assert "Your answers are messages on loopback." in prompt
+    assert "MEDIA:/absolute/path" in prompt
 
 
 def test_a_file_named_before_a_tool_call_is_sent_too(
