@@ -52,6 +52,15 @@ while True:
 """
 
 
+INSTALL = """
+mkdir -p /tmp/p/DEBIAN
+printf '%s\\n' 'Package: hermes-test' 'Version: 1' 'Architecture: all' 'Maintainer: x' 'Description: x' \\
+  >/tmp/p/DEBIAN/control
+dpkg-deb -b /tmp/p /tmp/p.deb && sudo -n dpkg -i /tmp/p.deb
+"""
+"""What `apt install` does, without a network."""
+
+
 @pytest.fixture(scope="session")
 def store() -> Iterator[Path]:
     open_engine("docker").close()
@@ -167,6 +176,7 @@ def test_a_change_of_structure_keeps_what_was_installed(either: Machine):
     either.up(extra_options=["--env=GONE=1", "--memory=1g"]).end()
     running = either.up()
     mark(either)
+    assert either.exec("sh", "-c", INSTALL)[0] == 0
     before = either.inspect()["Id"]
     planned = either.command("plan", extra_volumes=[f"{extra}:/srv/extra"], extra_options=["--memory=512m"])
     assert planned.returncode == 12
@@ -179,6 +189,7 @@ def test_a_change_of_structure_keeps_what_was_installed(either: Machine):
     assert after["Id"] != before
     assert after["HostConfig"]["Memory"] == 512 << 20
     assert is_marked(either)
+    assert "install ok installed" in either.exec("dpkg", "-s", "hermes-test")[1]
     assert not either.facts()["environment"].get("GONE")
     assert either.exec("test", "-d", "/srv/extra")[0] == 0
     assert either.names() == {either.name}
