@@ -51,7 +51,13 @@ async def make_scheduler(app: App) -> Scheduler:
         partial(deliver, app, SqliteOutbox(store)),
         app.environ.child_environment(app.settings.terminal.env_passthrough),
     )
-    return Scheduler(JobBook(app.home), SqliteLedger(store), runner, app.settings.cron)
+    return Scheduler(
+        JobBook(app.home),
+        SqliteLedger(store),
+        runner,
+        app.settings.cron,
+        settings_now=lambda: app.settings.cron,
+    )
 
 
 async def _service_in(app: App, cwd: Path | None) -> AgentService:

@@ -47,6 +47,9 @@ class JobResult:
 class JobRunner:
     """Runs jobs with the one run engine.
 
+    Attributes:
+        settings: The `cron` section; may be replaced at any time.
+
     Args:
         service: Gives the agent service whose sessions start in a directory (None: the configured one).
         deliver: Sends text to a target.
@@ -62,7 +65,7 @@ class JobRunner:
         env: Mapping[str, str],
     ) -> None:
         self._home = home
-        self._settings = settings
+        self.settings = settings
         self._service = service
         self._deliver = deliver
         self._env = env
@@ -92,7 +95,7 @@ class JobRunner:
                 str(script),
                 self._home.root / "scripts",
                 env=self._env,
-                timeout_seconds=self._settings.script_timeout,
+                timeout_seconds=self.settings.script_timeout,
                 cwd=cwd,
             )
             progress()
@@ -129,11 +132,11 @@ class JobRunner:
             finished: RunFinished | None = None
             while finished is None:
                 try:
-                    event = await asyncio.wait_for(anext(events), self._settings.inactivity_timeout)
+                    event = await asyncio.wait_for(anext(events), self.settings.inactivity_timeout)
                 except TimeoutError:
                     run.interrupt()
                     await run.result()
-                    limit = f"{self._settings.inactivity_timeout:g}"
+                    limit = f"{self.settings.inactivity_timeout:g}"
                     return JobResult("error", error=f"No progress for {limit} s", session_id=session.id)
                 progress()
                 finished = event if isinstance(event, RunFinished) else None
@@ -166,7 +169,7 @@ class JobRunner:
         if result.state == "silent":
             return ""
         text = result.text if result.state == "ok" else f"⚠ The job failed: {result.error}"
-        if self._settings.wrap_response:
+        if self.settings.wrap_response:
             text = f"Cronjob Response: {job.get('name') or job['id']}\n\n{text}"
         problems = []
         for target in _targets(job, failed=result.state == "error"):

@@ -42,12 +42,14 @@ class Scheduler:
         settings: CronSettings,
         *,
         clock: Callable[[], float] = time.time,
+        settings_now: Callable[[], CronSettings] | None = None,
     ) -> None:
         self._book = book
         self._ledger = ledger
         self._runner = runner
         self._settings = settings
         self._clock = clock
+        self._settings_now = settings_now
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._slots = asyncio.Semaphore(settings.max_parallel)
         self._in_directories = asyncio.Lock()
@@ -90,7 +92,9 @@ class Scheduler:
             await asyncio.wait(self._tasks)
 
     async def reload(self) -> None:
-        """Jobs are read anew at every tick anyway."""
+        """Take new settings; jobs are read anew at every tick anyway."""
+        if self._settings_now is not None:
+            self._settings = self._runner.settings = self._settings_now()
         self.wake()
 
     def health(self) -> Health:

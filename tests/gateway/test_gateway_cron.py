@@ -68,6 +68,10 @@ def test_a_job_made_in_a_chat_is_delivered_there(
     chat_server.say("Now try it.", chat="c7")
     text = chat_server.wait_for_text("It rains.", chat="c7")
     assert text.startswith("Cronjob Response: weather")
+    assert hermes(gateway, "config", "set", "cron.wrap_response", "false").returncode == 0
+    gateway.ask("reload")
+    assert hermes(gateway, "cron", "run", "weather").returncode == 0
+    chat_server.wait_for(lambda: chat_server.texts("c7")[-1] == "It rains.")
 
 
 def test_a_job_goes_to_the_home_channel_to_all_or_nowhere(
