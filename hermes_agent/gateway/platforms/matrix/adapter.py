@@ -82,25 +82,14 @@ _NO_KEY = (
 
 
 def make_adapter(settings: PlatformSettings, variable: Variable) -> MatrixAdapter:
-    """Build it.
-
-    Raises:
-        SettingError: The home server, the user or a credential is missing.
-        MissingExtraError: The library is not installed.
-    """
-    account = make_account(settings, variable)
-    directory = Home.from_environment().platform_state(NAME)
-    try:
-        connection = load(f"{_CONNECTION}:MatrixConnection")(account, directory)
-    except ModuleNotFoundError as error:
-        raise missing_extra(Home.from_environment(), NAME, "Matrix") from error
-    return MatrixAdapter(account, cast("MatrixConnection", connection))
+    """Build it. Raises `SettingError` if the home server, the user or a credential is missing."""
+    return MatrixAdapter(make_account(settings, variable), Home.from_environment())
 
 
 class MatrixAdapter(BaseAdapter):
     """See the module."""
 
-    def __init__(self, account: MatrixAccount, connection: MatrixConnection) -> None:
+    def __init__(self, account: MatrixAccount, home: Home) -> None:
         own = account.settings
         super().__init__(
             NAME,
@@ -116,7 +105,8 @@ class MatrixAdapter(BaseAdapter):
             ),
         )
         self._account = account
-        self._connection = connection
+        self._home = home
+        self._opened: MatrixConnection | None = None
         self._kept: Memory | None = None
         self._first: News | None = None
         self._own_events: OrderedDict[str, None] = OrderedDict()
@@ -127,6 +117,14 @@ class MatrixAdapter(BaseAdapter):
     async def start(self, receiver: Receiver) -> None:
         """Sign in and learn which rooms there are."""
         self.receiver = receiver
+        try:
+            # The library takes a second to load: the gateway goes on meanwhile.
+            make = cast(
+                "type[MatrixConnection]", await asyncio.to_thread(load, f"{_CONNECTION}:MatrixConnection")
+            )
+        except ModuleNotFoundError as error:
+            raise missing_extra(self._home, NAME, "Matrix") from error
+        self._opened = make(self._account, self._home.platform_state(NAME))
         try:
             await self._connection.open()
             self._kept = await Memory.load(receiver, self._connection.user_id)
@@ -157,7 +155,8 @@ class MatrixAdapter(BaseAdapter):
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        await self._connection.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def send(self, part: OutgoingPart) -> str:
         """Send one event; the server shows it once however often it is sent."""
@@ -212,6 +211,8 @@ class MatrixAdapter(BaseAdapter):
 
     def facts(self) -> Mapping[str, str]:
         """Who we are there."""
+        if self._opened is None:
+            return {"server": self._account.homeserver}
         facts = {
             "user": self._connection.user_id,
             "server": self._account.homeserver,
@@ -224,6 +225,12 @@ class MatrixAdapter(BaseAdapter):
             waiting = ", ".join(f"{who} ({room})" for room, who in newest)
             facts["invitations_of_strangers"] = waiting
         return facts
+
+    @property
+    def _connection(self) -> MatrixConnection:
+        if self._opened is None:
+            raise NotReadyError("Not connected")
+        return self._opened
 
     @property
     def _memory(self) -> Memory:
