@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from gateway_process import Gateway
+from gateway_process import Gateway, measuring_what_is_stopped
 from loopback_server import LoopbackServer
 
 from hermes_agent.config.paths import Home
+
+
+@pytest.fixture(autouse=True)
+def _measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield from measuring_what_is_stopped(request.function)
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from loopback_server import TOKEN, LoopbackServer
@@ -17,7 +19,15 @@ from hermes_agent.app.daemon.control import ask_gateway
 from hermes_agent.config.paths import Home
 from hermes_agent.core.errors import GatewayError
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "TMPDIR")
+_MEASURING = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", *_MEASURING)
+
+
+def measuring_what_is_stopped(test: Callable[..., object]) -> Iterator[None]:
+    """Measure coverage in gateways only if the test ends them itself: the others are killed after it."""
+    Gateway.are_measured = "stop" in inspect.getsource(test)
+    yield
+    Gateway.are_measured = True
 
 
 @dataclass
@@ -29,6 +39,8 @@ class Gateway:
         extra: `platforms.loopback.extra` beyond the address.
         env: Further variables.
         interpreter: Options of Python.
+        is_measured: Whether the process measures coverage. One that is killed never writes what it measured,
+            which costs half as much time again.
     """
 
     home: Home
@@ -38,6 +50,10 @@ class Gateway:
     env: dict[str, str] = field(default_factory=dict)
     interpreter: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    is_measured: bool = field(default_factory=lambda: Gateway.are_measured)
+
+    are_measured: ClassVar[bool] = True
+    """Whether new ones are."""
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -58,10 +74,13 @@ class Gateway:
         if not self.home.config_file.exists():
             self.configure()
         log = (self.home.root.parent / "gateway.out").open("ab")
+        environment = self.environment()
+        if not self.is_measured:
+            environment = {name: text for name, text in environment.items() if name not in _MEASURING}
         with log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.interpreter, "-m", "hermes_agent", "gateway", "run", "-v", *arguments],
-                env=self.environment(),
+                env=environment,
                 cwd=self.home.root.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -43,6 +43,7 @@ def storm(
             write(chat, f"token-{number}")
             said[chat].append(number)
 
+    gateway.is_measured = False
     for round_number in range(kills):
         gateway.start(wait=False)
         before = connections()
@@ -55,6 +56,7 @@ def storm(
         else:
             time.sleep(rng.uniform(0.1, 0.6))
         gateway.kill()
+    gateway.is_measured = True
     gateway.start()
     total = sum(map(len, said.values()))
     server.wait_for(lambda: is_settled(gateway, total), timeout=60)

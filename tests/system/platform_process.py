@@ -9,7 +9,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gateway"))
 import yaml
-from gateway_process import Gateway
+from gateway_process import Gateway, measuring_what_is_stopped
+
+__all__ = ["RULES", "PlatformGateway", "measuring_what_is_stopped"]
 
 RULES = {
     "model": "scripted",
