@@ -257,7 +257,7 @@ def test_what_was_said_while_it_was_down_is_answered_however_much(
     for number in range(1, 71):  # more than one sync gives
         alice.say(room, f"token-{number:03}.")
     gateway.start()
-    alice.wait_for_text(room, "token-070.", timeout=60)
+    alice.wait_for_text(room, "token-070.", timeout=120)
     answered = "\n".join(alice.shown(room))
     assert [number for number in range(1, 71) if f"token-{number:03}." not in answered] == []
 
