@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hermes_agent.core.errors import ConfigError, ConfigFileError
+from hermes_agent.deploy.spec_reading import check_spec, read_spec
 
-VERSION = 1
-"""Version of the format. A spec of another version is refused."""
+_NAME = "an activation spec"
 
 
 def _absolute(path: Path) -> Path:
@@ -136,15 +133,7 @@ def load_spec(path: Path) -> ActivationSpec:
         ConfigFileError: The file cannot be read or is not JSON.
         ConfigError: It is not an activation spec of this version.
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigFileError(
-            f"Cannot read the activation spec {path}", path=path, why=error.strerror
-        ) from error
-    except ValueError as error:
-        raise ConfigFileError(f"{path} is not JSON", path=path, why=str(error)) from error
-    return parse_spec(data, str(path))
+    return read_spec(path, ActivationSpec, _NAME)
 
 
 def parse_spec(data: object, where: str = "the activation spec") -> ActivationSpec:
@@ -153,16 +142,4 @@ def parse_spec(data: object, where: str = "the activation spec") -> ActivationSp
     Raises:
         ConfigError: A part is missing, unknown or wrong; all of them are named, no value is.
     """
-    if isinstance(data, Mapping) and data.get("version") not in (None, VERSION):
-        raise ConfigError(
-            f"{where} is of version {data['version']!r}, this program reads version {VERSION}",
-            remedy="Take module and package from the same revision of the flake.",
-        )
-    try:
-        return ActivationSpec.model_validate(data)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'spec'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
-        raise ConfigError(f"{where} is not an activation spec", why="; ".join(problems)) from error
+    return check_spec(data, ActivationSpec, _NAME, where)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hermes_agent.core.errors import ConfigError, ConfigFileError
 from hermes_agent.deploy.spec import AbsolutePath
+from hermes_agent.deploy.spec_reading import check_spec, read_spec
 
-VERSION = 1
-"""Version of the format. A spec of another version is refused."""
-
+_KIND = "a container spec"
 STATE_TARGET = Path("/data")
 """The state directory, as the container sees it."""
 CONTROL_TARGET = Path("/opt/hermes-agent")
@@ -139,15 +135,7 @@ def load_container_spec(path: Path) -> ContainerSpec:
         ConfigFileError: The file cannot be read or is not JSON.
         ConfigError: It is not a container spec of this version.
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigFileError(
-            f"Cannot read the container spec {path}", path=path, why=error.strerror
-        ) from error
-    except ValueError as error:
-        raise ConfigFileError(f"{path} is not JSON", path=path, why=str(error)) from error
-    return parse_container_spec(data, str(path))
+    return read_spec(path, ContainerSpec, _KIND)
 
 
 def parse_container_spec(data: object, where: str = "the container spec") -> ContainerSpec:
@@ -156,16 +144,4 @@ def parse_container_spec(data: object, where: str = "the container spec") -> Con
     Raises:
         ConfigError: A part is missing, unknown or wrong; all of them are named, no value is.
     """
-    if isinstance(data, Mapping) and data.get("version") not in (None, VERSION):
-        raise ConfigError(
-            f"{where} is of version {data['version']!r}, this program reads version {VERSION}",
-            remedy="Take module and package from the same revision of the flake.",
-        )
-    try:
-        return ContainerSpec.model_validate(data)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'spec'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
-        raise ConfigError(f"{where} is not a container spec", why="; ".join(problems)) from error
+    return check_spec(data, ContainerSpec, _KIND, where)
