@@ -87,12 +87,14 @@ async def test_a_slow_new_server_joins_a_conversation_with_a_later_message(
 async def test_a_job_gets_the_tools_of_a_slow_server_at_once_or_not_at_all(
     home: Home, apps: list[App], tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    configure(home, {"discovery_wait": 0.01}, slow=raw(gate=gate))
+    gate, starts = tmp_path / "gate", tmp_path / "starts"
+    configure(home, {"discovery_wait": 0.01}, slow=raw(gate=gate, starts=starts))
     app = opened(home, apps)
     session = await app.open_session()
     run = asyncio.create_task(say(session, is_interactive=False))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while not starts.exists():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
     assert not run.done()
     gate.touch()
     assert await run == []
