@@ -30,7 +30,7 @@ class Stage:
         return TokenFiles(self.directory, "notes")
 
     def settings(self, **oauth: Any) -> McpServerSettings:
-        oauth.setdefault("timeout", 10)
+        oauth.setdefault("timeout", 60)
         return McpServerSettings.model_validate({"url": self.resource.url, "auth": "oauth", "oauth": oauth})
 
     def broker(self) -> OAuthBroker:
