@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 import zlib
@@ -76,7 +77,7 @@ class DiscordServer(VendorServer):
         self.file_requests: list[dict[str, str]] = []
         self.typing: list[int] = []
         self.sessions: dict[str, Session] = {}
-        self._ids = 0
+        self._ids = itertools.count(1)  # asked for by two threads
 
     def routes(self) -> list[web.RouteDef]:
         api = "/api/v10"
@@ -521,8 +522,7 @@ class DiscordServer(VendorServer):
     # Shapes.
 
     def _snowflake(self) -> int:
-        self._ids += 1
-        return (int(time.time() * 1000) - _EPOCH << 22) + self._ids % (1 << 22)
+        return (int(time.time() * 1000) - _EPOCH << 22) + next(self._ids) % (1 << 22)
 
     def _message(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import deque
@@ -45,7 +46,7 @@ class SlackServer(VendorServer):
         self.file_requests: list[tuple[str, str]] = []
         self.shared: list[dict[str, Any]] = []
         self.forms: list[tuple[str, str]] = []
-        self._number = 0
+        self._numbers = itertools.count(1)  # asked for by two threads
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -403,8 +404,7 @@ class SlackServer(VendorServer):
         return {"D": "im", "G": "mpim", "P": "group"}.get(channel[0], "channel")
 
     def _next(self) -> int:
-        self._number += 1
-        return self._number
+        return next(self._numbers)
 
     def _ts(self) -> str:
         return f"{int(time.time())}.{self._next():06}"

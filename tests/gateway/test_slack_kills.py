@@ -12,7 +12,7 @@ pytest.importorskip("slack_sdk", reason="the extra slack is not installed")
 
 from slack_server import ALICE, APP_TOKEN, BOB, BOT_TOKEN, FREE, SlackServer
 from vendor_process import make_gateway
-from vendor_storm import QUEUEING, storm, tokens, unknown
+from vendor_storm import QUEUEING, given_up, storm, tokens, unknown
 
 from hermes_agent.config.paths import Home
 
@@ -40,7 +40,7 @@ def test_nothing_is_lost_or_answered_twice_and_what_is_missing_is_called_unknown
                 server.say(text, channel=names[chat], user=BOB if chat == 1 else ALICE)
 
             said = storm(gateway, server, write, (0, 1, 2), lambda: server.opened, KILLS)
-            missing = unknown(gateway)
+            missing = unknown(gateway) | given_up(gateway)
             for chat, name in enumerate(names):
                 answered = tokens(server.texts(name))
                 assert max(Counter(answered).values(), default=1) == 1

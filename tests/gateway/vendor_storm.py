@@ -83,3 +83,10 @@ def unknown(gateway: VendorGateway) -> set[int]:
     with sqlite3.connect(f"file:{gateway.home.state_db}?mode=ro", uri=True) as db:
         rows = db.execute("SELECT payload FROM outbox WHERE state = 'unknown'").fetchall()
     return {int(number) for (payload,) in rows for number in TOKEN.findall(payload)}
+
+
+def given_up(gateway: VendorGateway) -> set[int]:
+    """Tokens whose runs were killed so often (ten times) that the person was told so instead."""
+    with sqlite3.connect(f"file:{gateway.home.state_db}?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT payload FROM inbox WHERE outcome = 'failed' AND attempts >= 10").fetchall()
+    return {int(number) for (payload,) in rows for number in TOKEN.findall(payload)}
