@@ -263,9 +263,9 @@ def test_an_endless_line_is_not_held_for_ever() -> None:
     ],
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     Redactor([VALUE]).redact(unit * (300_000 // len(unit)))
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 def test_ten_megabytes_are_quick() -> None:
@@ -274,6 +274,6 @@ def test_ten_megabytes_are_quick() -> None:
     )
     text = line * (10_000_000 // len(line))
     redactor = Redactor([f"known-secret-value-{number}" for number in range(40)])
-    started = time.perf_counter()
+    started = time.process_time()
     assert redactor.redact(text) == text
-    assert time.perf_counter() - started < 15
+    assert time.process_time() - started < 15

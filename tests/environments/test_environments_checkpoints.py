@@ -158,7 +158,7 @@ async def test_a_directory_with_too_many_files_is_refused_quickly(tmp_path: Path
     started = time.monotonic()
     with pytest.raises(CheckpointError, match="too many files"):
         await store.take(str(place), "before")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert await store.directories() == ()
 
 

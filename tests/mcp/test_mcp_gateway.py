@@ -45,6 +45,7 @@ async def gateway(home: Home, model_server: Any) -> AsyncIterator[Gateway]:
         made.settings = {
             "model": {"provider": "custom", "base_url": model.base_url, "default": "script"},
             "gateway": {"owners": "u1"},
+            "mcp": {"discovery_wait": 60},  # on a busy machine, too, what a server says comes first
         }
         yield made
         if made.process is not None and made.process.poll() is None:

@@ -160,7 +160,7 @@ async def test_the_lock_is_held_by_one_and_freed_by_cancelling(tmp_path: Path) -
     await asyncio.wait([holder])
     started = time.monotonic()
     async with files.lock():
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 30
 
 
 def test_origins() -> None:

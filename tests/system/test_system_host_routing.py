@@ -156,7 +156,7 @@ def test_a_container_that_stopped_is_waited_for_and_never_replaced_by_the_host(
     began = time.monotonic()
     outcome = hermes(home, "show")
     assert outcome.returncode == 6
-    assert 9 < time.monotonic() - began < 25
+    assert 9 < time.monotonic() - began < 60
     assert b"is not running" in outcome.stderr
     assert outcome.stdout == b"here\n"  # the stand-in for the host program, after the routing gave up
     with pexpect.spawn(
