@@ -434,7 +434,7 @@ def test_cut_polls_and_garbage_are_outlived(bot: TelegramGateway, telegram: Tele
     )
     bot.start()
     telegram.say("token-1")
-    telegram.wait_for_text("token-1", timeout=30)
+    telegram.wait_for_text("token-1")
 
 
 def test_an_edited_message_is_not_answered_again_and_a_garbled_one_harms_nobody(
