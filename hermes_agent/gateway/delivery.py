@@ -193,6 +193,11 @@ class Delivery:
             found = self._paces[key] = Pace(capabilities.messages_per_second, capabilities.burst)
         return found
 
+    def has_waiting(self, address: ChatAddress) -> bool:
+        """Whether something for a chat is still to be sent."""
+        lane = self._lanes.get(address)
+        return lane is not None and bool(lane.waiting)
+
     def _look_soon(self) -> None:
         self._look_again = True
         if self._is_open and (self._looking is None or self._looking.done()):

@@ -100,6 +100,9 @@ class LiveMessage:
     async def _show_once(self, *, with_cursor: bool) -> None:
         if self._is_given_up:
             return
+        is_answer = self._message.kind == "answer"
+        if is_answer and not any(self._ids) and self._delivery.has_waiting(self._message.address):
+            return  # what was said before is still to be sent: the final text follows it in order
         limit = self._platform.capabilities.max_text - len(self._cursor) - 2
         parts = split_text(self._text, limit, self._platform.measure)
         pace = self._delivery.pace(self._message.address, self._platform)
