@@ -87,7 +87,7 @@ class ChatSession:
         ports = self._context.ports
         if self.session is None:
             await self.close()  # somebody may just be closing it
-        await self._load_choices(message)
+        await self.load_choices(message)
         self.last_message = message
         chat = None if self._is_background else await ports.chats.chat(self.key)
         if chat is not None and (reason := self._reset_reason(message, chat)):
@@ -127,7 +127,7 @@ class ChatSession:
 
     async def reopen(self, session_id: str | None, message: InboundMessage) -> Session | None:
         """The session that a killed run worked in; None if it is gone."""
-        await self._load_choices(message)
+        await self.load_choices(message)
         try:
             record = await self._context.ports.sessions.get(session_id or "")
         except SessionNotFoundError:
@@ -163,7 +163,7 @@ class ChatSession:
 
     async def choose(self, message: InboundMessage, **chosen: str) -> None:
         """Change what is chosen for this chat (fields of `Choices`)."""
-        await self._load_choices(message)
+        await self.load_choices(message)
         for name, value in chosen.items():
             setattr(self.choices, name, value)
             await self._context.ports.chats.put_fact(message.platform, f"{name}:{self.key}", value)
@@ -203,7 +203,8 @@ class ChatSession:
             session.add_note(f"The conversation goes on in a chat. {surface_rules(platform)}")
             await session.keep_config(surface=platform)
 
-    async def _load_choices(self, message: InboundMessage) -> None:
+    async def load_choices(self, message: InboundMessage) -> None:
+        """Read what people chose for the chat, once. Raises `StoreError`."""
         if self._has_choices or self._is_background:
             return
         chats = self._context.ports.chats

@@ -297,6 +297,8 @@ class Conversation:
     async def _work(self) -> None:
         try:
             while self._queue and not self.context.is_draining:
+                with suppress(StoreError):
+                    await self.chat.load_choices(self._queue[0].message)
                 batch = self._next_batch()
                 try:
                     await self._process(batch)
