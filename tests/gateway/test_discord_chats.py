@@ -362,6 +362,7 @@ def test_garbage_from_the_gateway_does_not_end_it(gateway: VendorGateway, server
     for number, garbage in enumerate(("{", '{"op": 0, "t": "MESSAGE_CREATE", "s": 9, "d": {}}'), 2):
         server.send_raw(garbage)
         server.wait_for(lambda number=number: len(server.sessions) == number)
+        server.wait_for(lambda: gateway.state()["state"] == "connected")
     server.say("token-1")
     server.wait_for_text("token-1")
 
