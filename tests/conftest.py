@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,10 @@ from hermes_agent.core.loading import load
 if TYPE_CHECKING:
     from hermes_agent.models.scripted.server import ScriptedServer
     from hermes_agent.models.scripted.source import ScriptSource
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So begins what a shell starts in the background, and so would the processes whose Ctrl+C is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
