@@ -39,6 +39,7 @@ from hermes_agent.core.platform import (
 from hermes_agent.gateway.platforms.base import BaseAdapter
 from hermes_agent.gateway.platforms.loopback.formatting import to_platform
 from hermes_agent.gateway.platforms.loopback.settings import LoopbackSettings
+from hermes_agent.gateway.platforms.steady_client import SteadyClient
 from hermes_agent.gateway.platforms.table import Variable
 
 NAME = "loopback"
@@ -77,13 +78,13 @@ class LoopbackAdapter(BaseAdapter):
         )
         self._settings = settings
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._client: httpx.AsyncClient | None = None
+        self._client: SteadyClient | None = None
         self._bot = ""
 
     async def start(self, receiver: Receiver) -> None:
         """Connect and check the token."""
         self.receiver = receiver
-        self._client = httpx.AsyncClient(
+        self._client = SteadyClient(
             base_url=self._settings.url,
             headers=self._headers,
             timeout=_REQUEST_SECONDS,

@@ -23,6 +23,7 @@ from hermes_agent.core.errors import (
 )
 from hermes_agent.core.redaction import MASK
 from hermes_agent.gateway.platforms.outside import read_json
+from hermes_agent.gateway.platforms.steady_client import SteadyClient
 
 Upload: TypeAlias = tuple[str, bytes]
 """Name and content of a file."""
@@ -89,7 +90,7 @@ class BotApi:
             logging.getLogger(name).addFilter(_hide_token)
         is_local = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
         try:
-            self._client = httpx.AsyncClient(
+            self._client = SteadyClient(
                 timeout=httpx.Timeout(REQUEST_SECONDS, connect=10.0),
                 proxy=proxy or None,
                 trust_env=not proxy and not is_local,
