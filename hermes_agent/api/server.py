@@ -31,6 +31,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._tell = started
+        self._ending = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -39,6 +40,16 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._tell()
+
+    async def main_loop(self) -> None:
+        # The original looks ten times a second whether it is to end: most of what a gateway at rest would do.
+        await self.on_tick(0)
+        await self._ending.wait()
+
+    def end(self) -> None:
+        """End in good order: what is being sent may still be sent."""
+        self.should_exit = True
+        self._ending.set()
 
 
 async def _nothing() -> None:
@@ -118,7 +129,7 @@ class ApiServer:
             changed.cancel()
             self._health = Health("stopped")
             await application.runs.aclose()
-            server.should_exit = True  # what is being sent may still be sent
+            server.end()
             done, _ = await asyncio.wait({serving}, timeout=_STOP_SECONDS)
             if not done:
                 server.force_exit = True

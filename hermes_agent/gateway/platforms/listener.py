@@ -106,11 +106,25 @@ class _Protocol(H11Protocol):
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the process."""
+    """Leaves signals to the process, and does nothing while nobody asks."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        # The original looks ten times a second whether it is to end.
+        await self.on_tick(0)
+        await self._ending.wait()
+
+    def end(self) -> None:
+        """End in good order."""
+        self.should_exit = True
+        self._ending.set()
 
 
 class Listener:
@@ -186,7 +200,7 @@ class Listener:
         server, serving, listener = self._server, self._serving, self._socket
         self._server = self._serving = self._socket = None
         if server is not None and serving is not None:
-            server.should_exit = True
+            server.end()
             done, _ = await asyncio.wait({serving}, timeout=_STOP_SECONDS)
             if not done:
                 server.force_exit = True
